@@ -1,0 +1,70 @@
+/* What Glibc's Swift overlay leaves out: epoll, eventfd, timerfd, accept4 and the C macros around them.
+   Declarations and static inline shims only; no logic. */
+#ifndef BALLAST_CLINUX_SHIM_H
+#define BALLAST_CLINUX_SHIM_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
+
+/* glibc declares accept4 for _GNU_SOURCE alone, which an earlier include may have decided. */
+extern int accept4(int, struct sockaddr *__restrict, socklen_t *__restrict, int);
+
+static inline int clinux_accept(int fd, struct sockaddr_storage *from, socklen_t *size) {
+    return accept4(fd, (struct sockaddr *)from, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+static inline int clinux_stream_socket(int family) {
+    return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+static inline int clinux_epoll_add(int set, int fd, uint32_t events, uint64_t token) {
+    struct epoll_event event = {.events = events, .data = {.u64 = token}};
+    return epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+}
+
+enum { clinux_epoll_batch = 256 };
+
+/* Waits and splits the events, whose packed struct Swift cannot use safely, into two arrays of a batch each. */
+static inline int clinux_epoll_wait(int set, uint64_t *tokens, uint32_t *events, int milliseconds) {
+    struct epoll_event batch[clinux_epoll_batch];
+    int count = epoll_wait(set, batch, clinux_epoll_batch, milliseconds);
+    for (int i = 0; i < count; i++) {
+        tokens[i] = batch[i].data.u64;
+        events[i] = batch[i].events;
+    }
+    return count;
+}
+
+/* One send of up to two pieces; a piece of size 0 is skipped by the kernel. */
+static inline ssize_t clinux_send2(int fd, const void *a, size_t a_size, const void *b, size_t b_size) {
+    struct iovec pieces[2] = {{(void *)a, a_size}, {(void *)b, b_size}};
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+    return sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+/* The number of CPUs this process may run on; 0 when the kernel does not say. */
+static inline int clinux_affinity_count(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+}
+
+static const uint32_t clinux_in = EPOLLIN;
+static const uint32_t clinux_out = EPOLLOUT;
+static const uint32_t clinux_rdhup = EPOLLRDHUP;
+static const uint32_t clinux_hup = EPOLLHUP;
+static const uint32_t clinux_err = EPOLLERR;
+static const uint32_t clinux_edge = EPOLLET;
+
+#endif

@@ -1,0 +1,82 @@
+// One health check over HTTP: connect, ask, read one response head, done. It never keeps its connection.
+import EventLoop
+import HTTP
+
+/// What a check found.
+enum CheckResult: Equatable {
+    case passed
+    /// Why not, in a few words for the log.
+    case failed(String)
+}
+
+/// `GET /health`: any complete answer below 500 passes, because a server that answers 404 is alive.
+final class HTTPCheck {
+    private var wire: Wire
+    private let authority: [UInt8]
+    private var hasSent = false
+    private var parser = ResponseParser()
+    private var head = MessageHead()
+
+    init(socket: SocketID, authority: [UInt8]) {
+        wire = Wire(socket)
+        self.authority = authority
+    }
+
+    /// Goes on with the check; its result when there is one.
+    func handle(_ readiness: Readiness, _ loop: LoopContext) -> CheckResult? {
+        wire.stream.note(readiness)
+        if !hasSent {
+            if wire.stream.hasFailed { return .failed("connection refused") }
+            guard wire.stream.maySend else { return nil }
+            write(to: wire.outputBlock(loop))
+            hasSent = true
+        }
+        if wire.hasOutput, wire.stream.maySend {
+            switch wire.send(nil, limit: 0, loop) {
+            case .moved, .wouldBlock: break
+            case .ended, .failed: return .failed("connection reset")
+            }
+        }
+        return read(loop)
+    }
+
+    private func write(to output: Buffer) {
+        let authority = authority
+        output.append { target in
+            target.put("GET /health HTTP/1.1\r\nHost: ")
+            target.put(authority.span)
+            target.put("\r\nUser-Agent: ballast-health\r\nAccept: */*\r\nConnection: close\r\n\r\n")
+        }
+    }
+
+    private func read(_ loop: LoopContext) -> CheckResult? {
+        while wire.stream.mayRead {
+            switch wire.receive(loop) {
+            case .moved: if let result = parse() { return result }
+            case .wouldBlock: return nil
+            case .ended: return .failed("the connection closed without an answer")
+            case .failed(let error): return .failed(error.reason)
+            }
+        }
+        return nil
+    }
+
+    private func parse() -> CheckResult? {
+        while let input = wire.input {
+            do throws(ProtocolError) {
+                let isComplete = try input.withBytes { bytes throws(ProtocolError) -> Bool in
+                    try parser.parse(bytes, into: &head)
+                }
+                guard isComplete else { return nil }
+            } catch {
+                return .failed("malformed answer: \(error.explanation)")
+            }
+            guard head.status < 200 else { return head.status < 500 ? .passed : .failed("status \(head.status)") }
+            input.consume(head.byteCount)
+            if input.isEmpty { return nil }
+        }
+        return nil
+    }
+
+    func close(_ loop: LoopContext) { wire.close(resetting: false, loop) }
+}

@@ -1,0 +1,275 @@
+// One client's connection: reads heads, gives each request to an exchange, and decides what follows its end.
+// It never looks at a response.
+import Addresses
+import Configuration
+import EventLoop
+import HTTP
+import Metrics
+import Relay
+
+final class ClientConnection {
+    enum State {
+        /// Between requests, or within a head.
+        case head
+        case exchanging
+        /// An answer was given before the request's body had arrived; the rest of it is read over.
+        case draining(BodyPump)
+        /// The last answer is being sent; the connection closes after it.
+        case closing
+        /// All is sent, the client is told so; what it still sends is read over, so that it gets the answer.
+        case lingering
+    }
+
+    let token: Token
+    let identity: ClientIdentity
+    var wire: Wire
+    private(set) var state = State.head
+    private let worker: Worker
+    private var parser = RequestParser()
+    private var driver: ExchangeDriver?
+    private var requests = 0
+    private var alarm = Alarm()
+
+    /// Of a body that nobody wants, at most this much is read over, for at most this long, to keep the connection.
+    private static let drainLimit = 64 << 10
+    private static let drainTime = Duration.seconds(1)
+    /// How long a client that was answered may go on sending before its connection is closed for good.
+    private static let lingerTime = Duration.seconds(2)
+
+    init(token: Token, socket: SocketID, peer: Endpoint, worker: Worker) {
+        self.token = token
+        self.worker = worker
+        wire = Wire(socket)
+        let isTrusted = worker.plan.settings.trustedProxies.contains { $0.contains(peer.address) }
+        identity = ClientIdentity(address: Array(peer.address.description.utf8), isTrusted: isTrusted)
+        setAlarm(worker.plan.settings.timeoutHead)
+    }
+
+    /// No request is under way and nothing of one has arrived.
+    var isIdle: Bool {
+        if case .head = state { return driver == nil && wire.inputCount == 0 }
+        return false
+    }
+
+    /// Whether a request that ends now may be followed by another.
+    var mayPersist: Bool { !worker.isDraining && requests < worker.plan.settings.requestsPerConnection }
+
+    // MARK: Events
+
+    func handle(_ readiness: Readiness) {
+        wire.stream.note(readiness)
+        if case .exchanging = state {
+            // A client that has finished sending has gone: nobody reads the answer of one who hung up.
+            if wire.stream.isEnding { driver?.clientLeft() } else { driver?.clientIsReady(readiness) }
+        } else {
+            advance()
+        }
+    }
+
+    /// Goes on with whatever can go on now.
+    func advance() {
+        switch state {
+        case .head: readHead()
+        case .exchanging: driver?.clientIsReady([.readable])
+        case .draining: drain()
+        case .closing: finishClosing()
+        case .lingering: linger()
+        }
+    }
+
+    func expire(_ time: Duration) {
+        guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
+        switch state {
+        case .head where isIdle: close()
+        case .head: refuse(.headTimeout)
+        case .exchanging: driver?.clientExpired()
+        case .draining, .closing, .lingering: close()
+        }
+    }
+
+    func setAlarm(_ limit: Duration?) {
+        alarm.set(limit.map { worker.now + $0 }, token: token, in: &worker.timers)
+    }
+
+    // MARK: Heads
+
+    private func readHead() {
+        if wire.stream.mayRead {
+            switch wire.receive(worker.loop) {
+            case .moved: break
+            case .wouldBlock: return
+            case .ended, .failed:
+                close()
+                return
+            }
+        }
+        guard wire.inputCount > 0 else { return }
+        parseHead()
+    }
+
+    private func parseHead() {
+        guard let input = wire.input else { return }
+        let wasBegun = parser.hasBegun
+        let driver = self.driver ?? worker.takeDriver()
+        self.driver = driver
+        let limits = worker.plan.requestLimits
+        do throws(ProtocolError) {
+            let isComplete = try input.withBytes { bytes throws(ProtocolError) -> Bool in
+                try parser.parse(bytes, limits: limits, into: &driver.requestHead)
+            }
+            guard isComplete else {
+                // The limit is for the whole head: bytes that trickle in do not renew it.
+                if !wasBegun { setAlarm(worker.plan.settings.timeoutHead) }
+                if wire.stream.mayRead { worker.runLater(token) }
+                return
+            }
+        } catch {
+            refuse(.badRequest(error))
+            return
+        }
+        requests += 1
+        worker.counters.add(.requests)
+        guard !wire.stream.isEnding else {
+            // It has sent its request and hung up: nobody will read the answer, so no server starts on it.
+            worker.count(.clientLeft(.connecting), status: nil)
+            close()
+            return
+        }
+        setAlarm(nil)
+        state = .exchanging
+        driver.begin(self)
+    }
+
+    // MARK: Ends
+
+    /// The exchange is over and its answer sent.
+    /// - Parameters:
+    ///   - keeping: whether the client was told that the connection stays.
+    ///   - rest: what has not arrived of the request's body.
+    func exchangeEnded(keeping: Bool, rest: BodyPump?) {
+        releaseDriver()
+        // An answer that the socket does not take at once means a client that is not reading: not worth keeping.
+        guard keeping, sendOutput() else {
+            if rest == nil, !wire.hasOutput, wire.inputCount == 0, !wire.stream.mayRead {
+                close()
+            } else {
+                closeAfterAnswer()
+            }
+            return
+        }
+        if let rest {
+            worker.counters.add(.replyDrained)
+            state = .draining(rest)
+            setAlarm(Self.drainTime)
+            drain()
+        } else {
+            startNextHead()
+        }
+    }
+
+    private func startNextHead() {
+        state = .head
+        if worker.isDraining, wire.inputCount == 0 {
+            close()
+            return
+        }
+        setAlarm(worker.plan.settings.timeoutKeepalive)
+        if wire.inputCount > 0 || wire.stream.mayRead { worker.runLater(token) }
+    }
+
+    private func drain() {
+        guard case .draining(var pump) = state else { return }
+        if wire.stream.mayRead, wire.inputCount == 0 {
+            switch wire.receive(worker.loop) {
+            case .moved, .wouldBlock: break
+            case .ended, .failed:
+                close()
+                return
+            }
+        }
+        let flow = pump.discard(from: &wire)
+        wire.releaseInput(worker.loop)
+        state = .draining(pump)
+        switch flow {
+        case .done: startNextHead()
+        case .needsInput where pump.received <= Self.drainLimit:
+            if wire.stream.mayRead { worker.runLater(token) }
+        case .needsInput, .blocked, .again, .sourceEnded, .sourceFailed, .sinkFailed, .malformed: closeAfterAnswer()
+        }
+    }
+
+    /// Refuses what cannot become an exchange, and closes.
+    private func refuse(_ failure: Failure) {
+        worker.counters.add(.requests)
+        worker.count(.replied(failure), status: failure.status)
+        releaseDriver()
+        let context = Replies.Context(
+            requestID: nil, date: worker.date, connection: .close, isHead: false)
+        Replies.write(failure, context, to: wire.outputBlock(worker.loop))
+        closeAfterAnswer()
+    }
+
+    /// Sends what is left to send, then closes.
+    func closeAfterAnswer() {
+        state = .closing
+        setAlarm(worker.plan.settings.timeoutClient)
+        finishClosing()
+    }
+
+    /// Sends what is in the output; true when all of it is gone.
+    private func sendOutput() -> Bool {
+        while wire.hasOutput, wire.stream.maySend {
+            guard case .moved = wire.send(nil, limit: 0, worker.loop) else { return false }
+        }
+        return !wire.hasOutput
+    }
+
+    private func finishClosing() {
+        guard sendOutput() else {
+            // An error comes as an event of its own; until then the alarm bounds the wait.
+            if wire.stream.isEnding { close() }
+            return
+        }
+        // A close with unread bytes is a reset, and a reset may overtake the answer (RFC 9112, 9.6).
+        worker.network.finishSending(wire.stream.socket)
+        state = .lingering
+        setAlarm(Self.lingerTime)
+        wire.discardInput(worker.loop)
+        linger()
+    }
+
+    private func linger() {
+        guard wire.stream.mayRead else { return }
+        switch wire.receive(worker.loop) {
+        case .moved:
+            wire.discardInput(worker.loop)
+            if wire.stream.mayRead { worker.runLater(token) }
+        case .wouldBlock: return
+        case .ended, .failed: close()
+        }
+    }
+
+    /// Ends at once whatever is under way: ballast is stopping now.
+    func abort() {
+        if case .exchanging = state {
+            driver?.abort()
+        } else {
+            close()
+        }
+    }
+
+    func releaseDriver() {
+        guard let driver else { return }
+        self.driver = nil
+        worker.giveDriver(driver)
+    }
+
+    /// Closes at once.
+    /// - Parameter resetting: so that a cut answer cannot be taken for a whole one.
+    func close(resetting: Bool = false) {
+        releaseDriver()
+        alarm.set(nil, token: token, in: &worker.timers)
+        wire.close(resetting: resetting, worker.loop)
+        worker.removeClient(token)
+    }
+}

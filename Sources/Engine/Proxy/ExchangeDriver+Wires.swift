@@ -1,0 +1,231 @@
+// The driver's hands: what is read from one wire, what is written to the other, in both directions.
+import Configuration
+import EventLoop
+import HTTP
+import Metrics
+import Relay
+
+extension ExchangeDriver {
+    // MARK: Request
+
+    /// Writes the request's head and what has arrived of its body.
+    func sendRequest() {
+        guard let server, let bytes = requestBytes, let client else { return }
+        let framing = BodyFraming(request: requestHead)
+        let output = server.wire.outputBlock(worker.loop)
+        bytes.withBytes { bytes in
+            withRequestID(bytes) { id in
+                output.append { target in
+                    Forwarding.request(
+                        requestHead, bytes, framing: framing, client: client.identity,
+                        server: plan.authorities[server.server], requestID: id, settings: worker.plan.fields,
+                        to: &target)
+                }
+            }
+        }
+        // Heads are bounded to half a block, so this cannot be; if it were, a cut head must never leave.
+        guard !output.isFull else {
+            tell(.clientFailed(.badRequest(.headTooLarge)))
+            return
+        }
+        pumpRequest()
+    }
+
+    /// Calls `body` with the id that the request goes by.
+    private func withRequestID(_ bytes: Span<UInt8>, _ body: (Span<UInt8>) -> Void) {
+        if let own = ownRequestID {
+            body(bytes.extracting(own.indices))
+        } else {
+            body(requestID.span)
+        }
+    }
+
+    func pumpRequest() {
+        guard let client, let server, server.state == .atWork, !isRequestBroken else { return }
+        if requestPump.isSourceDone, !server.wire.hasOutput { return }
+        let before = requestPump.received
+        requestFlow = requestPump.move(from: &client.wire, to: &server.wire, worker.loop)
+        tell(.sent(ofBody: requestPump.received > before))
+        switch requestFlow {
+        case .done: if !machine.hasRequestEnded { tell(.requestEnded) }
+        case .needsInput, .blocked: break
+        case .again: worker.runLater(client.token)
+        case .sourceEnded, .sourceFailed:
+            tell(.clientLeft)
+            return
+        case .malformed(let error):
+            tell(.clientFailed(.badRequest(error)))
+            return
+        case .sinkFailed:
+            // The server has stopped reading. It may have answered first: its answer, or its end, is told by reading.
+            isRequestBroken = true
+            worker.runLater(server.token)
+        }
+        watchClient(hasMoved: requestPump.received > before)
+    }
+
+    // MARK: Response
+
+    func serverIsReady() {
+        guard let server else { return }
+        if !isRequestBroken, server.wire.stream.maySend { pumpRequest() }
+        guard self.server === server else { return }
+        pumpResponse()
+    }
+
+    func pumpResponse() {
+        guard let server, server.state == .atWork else { return }
+        if case .responding = machine.state {
+            pumpBody(server)
+        } else if server.wire.stream.mayRead {
+            readHead(server)
+        }
+    }
+
+    private func readHead(_ server: ServerConnection) {
+        switch server.wire.receive(worker.loop) {
+        case .moved: parseHeads(server)
+        case .wouldBlock: return
+        case .ended, .failed: serverFailed(.reset)
+        }
+    }
+
+    /// Parses interim heads and the final one, as far as they have arrived.
+    private func parseHeads(_ server: ServerConnection) {
+        while self.server === server, case .awaiting = machine.state {
+            guard let input = server.wire.input else { break }
+            do throws(ProtocolError) {
+                let isComplete = try input.withBytes { bytes throws(ProtocolError) -> Bool in
+                    try responseParser.parse(bytes, into: &responseHead)
+                }
+                guard isComplete else { break }
+            } catch {
+                serverFailed(.badResponse(error))
+                return
+            }
+            if responseHead.status == 101 {
+                serverFailed(.badResponse(.unexpectedSwitch))
+                return
+            }
+            tell(responseHead.status < 200 ? .interimHead : .finalHead)
+        }
+        guard self.server === server, case .awaiting = machine.state, server.wire.stream.mayRead else { return }
+        worker.runLater(server.token)
+    }
+
+    func forwardInterim() {
+        guard let server, let input = server.wire.input, let client else { return }
+        worker.counters.add(.responses1xx)
+        // HTTP/1.0 knows no interim responses (RFC 9110, 15.2).
+        if requestHead.version == .http11 {
+            let output = client.wire.outputBlock(worker.loop)
+            input.withBytes { bytes in output.append { Forwarding.interim(responseHead, bytes, to: &$0) } }
+        }
+        server.wire.consume(responseHead.byteCount, worker.loop)
+        guard let output = client.wire.output else { return }
+        guard !output.isFull else {
+            tell(.clientFailed(.writeTimeout))
+            return
+        }
+        flushClient()
+    }
+
+    /// Writes the final head for the client, then lets the body follow.
+    func forwardHead() -> Exchange.Event? {
+        guard let server, let input = server.wire.input, let client else { return nil }
+        let framing = BodyFraming(response: responseHead, to: requestHead.method)
+        leavingFraming = leaving(framing)
+        keepsClient =
+            client.mayPersist && Persistence.isKept(after: requestHead) && leavingFraming != .untilClose
+        let output = client.wire.outputBlock(worker.loop)
+        let date = worker.date
+        input.withBytes { head in
+            requestBytes?.withBytes { request in
+                withRequestID(request) { id in
+                    output.append { target in
+                        Forwarding.response(
+                            responseHead, head, framing: leavingFraming, requestID: id, date: date.bytes.span,
+                            connection: connectionField(keepsClient), to: &target)
+                    }
+                }
+            }
+        }
+        server.wire.consume(responseHead.byteCount, worker.loop)
+        responsePump = BodyPump(framing, leaving: leavingFraming)
+        guard !output.isFull else {
+            output.clear()
+            client.wire.releaseOutput(worker.loop)
+            return .serverFailed(.badResponse(.headTooLarge))
+        }
+        pumpBody(server)
+        return nil
+    }
+
+    /// How the body leaves: HTTP/1.0 knows no chunks; HTTP/1.1 gets them where the length is not known.
+    private func leaving(_ framing: BodyFraming) -> BodyFraming {
+        switch framing {
+        case .none, .length: framing
+        case .chunked, .untilClose: requestHead.version == .http11 ? .chunked : .untilClose
+        }
+    }
+
+    private func pumpBody(_ server: ServerConnection) {
+        guard let client else { return }
+        let before = responsePump.received
+        responseFlow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
+        if responsePump.received > before { tell(.bodyBytes) }
+        switch responseFlow {
+        case .done:
+            tell(.responseEnded)
+            return
+        case .needsInput, .blocked: break
+        case .again: worker.runLater(server.token)
+        case .sourceEnded, .sourceFailed:
+            serverFailed(.reset)
+            return
+        case .malformed(let error):
+            serverFailed(.badResponse(error))
+            return
+        case .sinkFailed:
+            tell(.clientLeft)
+            return
+        }
+        watchClient(hasMoved: true)
+    }
+
+    // MARK: Client
+
+    func clientIsReady(_ readiness: Readiness) {
+        guard let client else { return }
+        if readiness.contains(.writable) {
+            if case .responding = machine.state { pumpResponse() } else { flushClient() }
+        }
+        guard self.client === client, machine.disposition == nil else { return }
+        if readiness.contains(.readable), !requestPump.isSourceDone { pumpRequest() }
+    }
+
+    /// Sends interim heads, which go ahead of any body.
+    private func flushClient() {
+        guard let client else { return }
+        while client.wire.hasOutput, client.wire.stream.maySend {
+            switch client.wire.send(nil, limit: 0, worker.loop) {
+            case .moved: continue
+            case .wouldBlock: return
+            case .ended, .failed:
+                tell(.clientLeft)
+                return
+            }
+        }
+    }
+
+    /// Sets the client's time limit: while its body is awaited, or while it does not read.
+    private func watchClient(hasMoved: Bool) {
+        guard let client, machine.disposition == nil else { return }
+        let isAwaited = requestFlow == .needsInput && !machine.hasRequestEnded && !isRequestBroken
+        guard isAwaited || responseFlow == .blocked else {
+            client.setAlarm(nil)
+            return
+        }
+        if hasMoved { client.setAlarm(worker.plan.settings.timeoutClient) }
+    }
+}

@@ -1,0 +1,258 @@
+// Drives one exchange: tells the state machine what happens on both wires and carries out what it answers.
+// It decides nothing that the machine decides.
+import Balancing
+import EventLoop
+import HTTP
+import Metrics
+import Relay
+
+/// One exchange's machine with its heads and pumps. Drivers are used again: their memory is most of what an exchange
+/// costs.
+final class ExchangeDriver {
+    let token: Token
+    let worker: Worker
+    var machine: Exchange
+    var requestHead = MessageHead()
+    var responseHead = MessageHead()
+    /// The request head's bytes, which outlive the client's input: a retry writes them again.
+    var requestBytes: Buffer?
+    var requestID = InlineArray<32, UInt8>(repeating: 0)
+    var ownRequestID: ByteRange?
+    /// Where the current turn stands: the client that asked, the server that answers.
+    var client: ClientConnection?
+    var server: ServerConnection?
+    /// The server whose slot this exchange holds.
+    private var counted: Int?
+
+    var requestPump = BodyPump(.none, leaving: .none)
+    var responsePump = BodyPump(.none, leaving: .none)
+    var responseParser = ResponseParser()
+    /// The server no longer takes the request; what it has answered is still read.
+    var isRequestBroken = false
+    /// The client was told that its connection stays.
+    var keepsClient = false
+    var leavingFraming = BodyFraming.none
+    /// What the client is waited for.
+    var requestFlow = Flow.done
+    var responseFlow = Flow.done
+    private var alarm = Alarm()
+
+    init(token: Token, worker: Worker) {
+        self.token = token
+        self.worker = worker
+        machine = Exchange(limits: worker.plan.backends[0].limits)
+    }
+
+    /// The backend that serves; routing by host and path will choose it.
+    var backend: Int { 0 }
+    var plan: BackendPlan { worker.plan.backends[backend] }
+
+    // MARK: Beginning
+
+    /// Starts on the request whose head is parsed and stands at the front of the client's input.
+    func begin(_ client: ClientConnection) {
+        self.client = client
+        machine = Exchange(limits: plan.limits)
+        takeHead(client)
+        let framing = BodyFraming(request: requestHead)
+        requestPump = BodyPump(framing, leaving: framing)
+        requestFlow = .done
+        responseFlow = .done
+        isRequestBroken = false
+        keepsClient = false
+        responseParser = ResponseParser()
+        tell(.began(requestHead.method, hasBody: framing != .none))
+    }
+
+    private func takeHead(_ client: ClientConnection) {
+        guard let input = client.wire.input else { return }
+        let count = requestHead.byteCount
+        let pool = worker.pool(forHeadOf: count)
+        let bytes = pool.take()
+        requestBytes = bytes
+        bytes.append(input, count)
+        client.wire.consume(count, worker.loop)
+        ownRequestID = bytes.withBytes { RequestID.own(requestHead, $0) }
+        if ownRequestID == nil { requestID = worker.makeRequestID() }
+    }
+
+    // MARK: Telling and doing
+
+    /// Tells the machine and carries out its answer, until it wants nothing more.
+    func tell(_ event: Exchange.Event) {
+        var next: Exchange.Event? = event
+        while let event = next {
+            let action = machine.handle(event, now: worker.now)
+            next = perform(action)
+        }
+        alarm.set(machine.deadline, token: token, in: &worker.timers)
+    }
+
+    /// Carries out one action; returns the event that it leads to at once, if any.
+    private func perform(_ action: Exchange.Action) -> Exchange.Event? {
+        switch action {
+        case .none: return nil
+        case .choose:
+            if machine.attempts > 0 { worker.counters.add(.retries) }
+            releaseServer()
+            guard let chosen = plan.backend.choose(excluding: machine.exclusions) else { return .noServer }
+            counted = chosen
+            return .chosen(server: chosen)
+        case .open(let server): return open(server, fresh: false)
+        case .openFresh(let server):
+            worker.counters.add(.staleConnections)
+            closeServer()
+            return open(server, fresh: true)
+        case .send:
+            sendRequest()
+            return nil
+        case .forwardInterim:
+            forwardInterim()
+            return nil
+        case .forwardHead:
+            return forwardHead()
+        case .finish:
+            finish()
+            return nil
+        case .reply(let failure):
+            reply(failure)
+            return nil
+        case .cut(let failure):
+            cut(failure)
+            return nil
+        case .abandon:
+            abandon()
+            return nil
+        }
+    }
+
+    // MARK: Servers
+
+    private func open(_ index: Int, fresh: Bool) -> Exchange.Event? {
+        let mayReplay = requestHead.method.isIdempotent && requestPump.isSourceDone
+        if !fresh, let kept = worker.leaseIdle(backend: backend, server: index, mayReplay: mayReplay) {
+            kept.lease(self, worker)
+            server = kept
+            return .connected(isKept: true)
+        }
+        guard let connection = worker.connect(backend: backend, server: index) else {
+            return .serverFailed(.connect)
+        }
+        connection.driver = self
+        server = connection
+        return nil
+    }
+
+    func serverIsConnected(_ connection: ServerConnection, isKept: Bool) {
+        tell(.connected(isKept: isKept))
+    }
+
+    func serverFailed(_ failure: Failure) {
+        closeServer()
+        tell(.serverFailed(failure))
+    }
+
+    /// Gives the slot back and closes what there is of a connection.
+    private func releaseServer() {
+        closeServer()
+        releaseSlot()
+    }
+
+    private func releaseSlot() {
+        guard let server = counted else { return }
+        counted = nil
+        plan.backend.finished(server)
+    }
+
+    private func closeServer() {
+        server?.close(worker)
+        server = nil
+    }
+
+    // MARK: Ends
+
+    private func finish() {
+        if let server {
+            let keepAlive = responseHead.keepAliveSeconds
+            let isKept =
+                machine.hasRequestEnded && !isRequestBroken && !responsePump.endsAtClose
+                && Persistence.isKept(after: responseHead) && server.isClean && keepAlive != 0
+            if isKept {
+                // One second less than the server says: its clock runs while the answer travels.
+                if let keepAlive { server.keepFor = min(server.keepFor, .seconds(max(keepAlive - 1, 0))) }
+                worker.keepIdle(server)
+                self.server = nil
+            } else {
+                closeServer()
+            }
+        }
+        releaseSlot()
+        end(.answered, status: responseHead.status)
+        let rest = machine.hasRequestEnded ? nil : requestPump
+        client?.exchangeEnded(keeping: keepsClient, rest: rest)
+    }
+
+    private func reply(_ failure: Failure) {
+        releaseServer()
+        guard let client else { return }
+        let isHead = requestHead.method == .head
+        let keeps =
+            !failure.isClientsFault && client.mayPersist && Persistence.isKept(after: requestHead)
+        let context = Replies.Context(
+            requestID: ownRequestID == nil ? requestID : nil, date: worker.date,
+            connection: connectionField(keeps), isHead: isHead)
+        Replies.write(failure, context, to: client.wire.outputBlock(worker.loop))
+        let rest = requestPump.isSourceDone ? nil : requestPump
+        end(.replied(failure), status: failure.status)
+        client.exchangeEnded(keeping: keeps, rest: rest)
+    }
+
+    func connectionField(_ keeps: Bool) -> Forwarding.Connection {
+        guard keeps else { return .close }
+        return requestHead.version == .http10 ? .keepExplicitly : .keep
+    }
+
+    private func cut(_ failure: Failure) {
+        releaseServer()
+        end(.cut(failure), status: responseHead.status)
+        client?.close(resetting: leavingFraming == .untilClose)
+    }
+
+    private func abandon() {
+        releaseServer()
+        if let disposition = machine.disposition { end(disposition, status: nil) }
+        client?.close()
+    }
+
+    private func end(_ disposition: Disposition, status: Int?) {
+        worker.count(disposition, status: status)
+    }
+
+    /// Gives everything borrowed back, before the driver is used again.
+    func reset() {
+        releaseServer()
+        client = nil
+        if let requestBytes {
+            worker.pool(ofHead: requestBytes).give(requestBytes)
+            self.requestBytes = nil
+        }
+        alarm.set(nil, token: token, in: &worker.timers)
+    }
+
+    // MARK: Client events
+
+    /// ballast is stopping now: an answer if none has begun, else the client sees that it is cut.
+    func abort() { tell(.clientFailed(.shutdown)) }
+
+    func clientLeft() { tell(.clientLeft) }
+
+    func clientExpired() {
+        let isBlocked = responseFlow == .blocked
+        tell(.clientFailed(isBlocked ? .writeTimeout : .bodyTimeout))
+    }
+
+    func expire(_ time: Duration) {
+        guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
+        tell(.expired(isHeldByClient: responseFlow == .blocked))
+    }
+}

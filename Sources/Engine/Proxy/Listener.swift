@@ -1,0 +1,72 @@
+// One listening socket of one worker: accepts clients, and stops while there is no room for more.
+import Addresses
+import EventLoop
+import Metrics
+
+final class Listener {
+    /// Connections accepted in one turn, so that a flood of them does not starve those that are served.
+    private static let burst = 16
+    /// How long accepting pauses when the system has nothing left for another connection.
+    private static let pause = Duration.milliseconds(100)
+
+    let token: Token
+    let endpoint: Endpoint
+    private let socket: SocketID
+    private var isAccepting = true
+    private var alarm = Alarm()
+
+    init(token: Token, socket: SocketID, endpoint: Endpoint) {
+        self.token = token
+        self.socket = socket
+        self.endpoint = endpoint
+    }
+
+    func handleReady(_ worker: Worker) {
+        for _ in 0..<Self.burst {
+            guard worker.hasRoomForClient else {
+                suspend(worker)
+                return
+            }
+            switch worker.network.accept(on: socket) {
+            case .accepted(let client, let peer):
+                worker.addClient(client, peer: peer)
+            case .none:
+                return
+            case .failed(let error):
+                worker.counters.add(.acceptErrors)
+                worker.log.say(.warning, "\(endpoint): cannot accept: \(error); trying again in \(Self.pause)")
+                suspend(worker)
+                return
+            }
+        }
+    }
+
+    private func suspend(_ worker: Worker) {
+        guard isAccepting else { return }
+        isAccepting = false
+        worker.network.setAccepting(false, on: socket, token: token)
+        alarm.set(worker.now + Self.pause, token: token, in: &worker.timers)
+    }
+
+    /// Accepts again, if it had stopped: after a while, or because a client has left.
+    func resume(_ worker: Worker) {
+        guard !isAccepting, worker.hasRoomForClient else { return }
+        isAccepting = true
+        alarm.set(nil, token: token, in: &worker.timers)
+        worker.network.setAccepting(true, on: socket, token: token)
+    }
+
+    func expire(_ time: Duration, _ worker: Worker) {
+        guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
+        if worker.hasRoomForClient {
+            resume(worker)
+        } else {
+            alarm.set(worker.now + Self.pause, token: token, in: &worker.timers)
+        }
+    }
+
+    func close(_ worker: Worker) {
+        worker.network.close(socket, resetting: false)
+        worker.listeners.remove(token)
+    }
+}

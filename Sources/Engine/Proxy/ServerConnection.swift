@@ -1,0 +1,81 @@
+// One connection to a server: connecting, at work for an exchange, or kept for the next one. It never chooses servers
+// and never reads a response; its exchange's driver does.
+import Balancing
+import EventLoop
+import Relay
+
+final class ServerConnection {
+    enum State { case connecting, atWork, kept }
+
+    let token: Token
+    let backend: Int
+    let server: Int
+    var wire: Wire
+    var state = State.connecting
+    /// The exchange that it works for.
+    var driver: ExchangeDriver?
+    /// How long it may be kept, when the server said so (`Keep-Alive: timeout=`).
+    var keepFor: Duration
+    /// Since when it is kept.
+    private(set) var keptSince = Duration.zero
+    private var alarm = Alarm()
+
+    init(token: Token, backend: Int, server: Int, socket: SocketID, keepFor: Duration) {
+        self.token = token
+        self.backend = backend
+        self.server = server
+        self.keepFor = keepFor
+        wire = Wire(socket)
+    }
+
+    func handle(_ readiness: Readiness, _ worker: Worker) {
+        wire.stream.note(readiness)
+        switch state {
+        case .connecting: handleConnecting(worker)
+        case .atWork: driver?.serverIsReady()
+        case .kept:
+            // Nothing is due on a kept connection: bytes are surplus, an end is an end.
+            if wire.stream.mayRead { close(worker) }
+        }
+    }
+
+    private func handleConnecting(_ worker: Worker) {
+        if wire.stream.hasFailed || (wire.stream.isEnding && !wire.stream.maySend) {
+            driver?.serverFailed(.connect)
+        } else if wire.stream.maySend {
+            state = .atWork
+            driver?.serverIsConnected(self, isKept: false)
+        }
+    }
+
+    /// Whether it can serve another request: nothing unread, nothing unsent, both sides willing.
+    var isClean: Bool {
+        !wire.stream.mayRead && !wire.stream.isEnding && wire.inputCount == 0 && !wire.hasOutput
+            && wire.stream.maySend
+    }
+
+    func keep(_ worker: Worker) {
+        state = .kept
+        driver = nil
+        keptSince = worker.now
+        alarm.set(worker.now + keepFor, token: token, in: &worker.timers)
+    }
+
+    func lease(_ driver: ExchangeDriver, _ worker: Worker) {
+        state = .atWork
+        self.driver = driver
+        alarm.set(nil, token: token, in: &worker.timers)
+    }
+
+    func expire(_ time: Duration, _ worker: Worker) {
+        guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
+        if state == .kept { close(worker) }
+    }
+
+    func close(_ worker: Worker) {
+        if state == .kept { worker.idle.remove(self) }
+        driver = nil
+        wire.close(resetting: false, worker.loop)
+        worker.servers.remove(token)
+    }
+}

@@ -1,0 +1,105 @@
+// The system's network: one epoll set, Linux sockets. It keeps no table of connections; descriptors are the handles.
+public import Addresses
+
+/// Real sockets on one epoll epoll.
+public final class EpollNetwork: Network {
+    private let epoll: EpollSet
+    private let waker: EventWaker
+    private let timer: TimerWaker
+    private var closing: [Int32] = []
+
+    private static let wakerToken = Token(kind: Token.wakers, slot: 0, generation: 0)
+    private static let timerToken = Token(kind: Token.wakers, slot: 1, generation: 0)
+
+    public init() throws(SystemError) {
+        epoll = try EpollSet()
+        waker = try EventWaker()
+        timer = try TimerWaker()
+        closing.reserveCapacity(EpollSet.batch)
+        try epoll.watchInput(waker.number, token: Self.wakerToken)
+        try epoll.watchInput(timer.number, token: Self.timerToken)
+    }
+
+    /// The set's descriptor: readable while events wait. For the one dispatch source.
+    var descriptor: Int32 { epoll.number }
+
+    public func willSleep(until deadline: Duration?) { timer.arm(at: deadline) }
+
+    public var monotonicTime: Duration { Machine.monotonicTime }
+    public var wallSeconds: Int64 { Machine.wallSeconds }
+
+    public func listen(on endpoint: Endpoint, joining: Bool, token: Token) throws(SystemError) -> SocketID {
+        let socket = try Socket.listening(on: endpoint, joining: joining)
+        try epoll.watchInput(socket.number, token: token)
+        return SocketID(rawValue: socket.release())
+    }
+
+    public func localEndpoint(of listener: SocketID) -> Endpoint? { Socket.localEndpoint(listener.rawValue) }
+
+    public func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token) {
+        if accepting {
+            // It was watched before, so there is room for it in the epoll.
+            try? epoll.watchInput(listener.rawValue, token: token)
+        } else {
+            epoll.remove(listener.rawValue)
+        }
+    }
+
+    public func accept(on listener: SocketID) -> Acceptance {
+        do {
+            guard let (number, peer) = try Socket.accept(listener.rawValue) else { return .none }
+            return .accepted(SocketID(rawValue: number), peer: peer)
+        } catch {
+            return .failed(error)
+        }
+    }
+
+    public func connect(to endpoint: Endpoint) throws(SystemError) -> SocketID {
+        SocketID(rawValue: try Socket.connecting(to: endpoint).release())
+    }
+
+    public func watch(_ socket: SocketID, token: Token) throws(SystemError) {
+        try epoll.watchSocket(socket.rawValue, token: token)
+    }
+
+    public func receive(_ socket: SocketID, into buffer: Buffer) -> Transfer {
+        Socket.receive(socket.rawValue, into: buffer)
+    }
+
+    public func send(_ socket: SocketID, _ first: Buffer?, _ second: Buffer?, limit: Int) -> Transfer {
+        Socket.send(socket.rawValue, first, second, limit: limit)
+    }
+
+    public func hasInput(_ socket: SocketID) -> Bool { Socket.hasInput(socket.rawValue) }
+
+    public func finishSending(_ socket: SocketID) { Socket.finishSending(socket.rawValue) }
+
+    public func close(_ socket: SocketID, resetting: Bool) {
+        if resetting { Socket.resetOnClose(socket.rawValue) }
+        closing.append(socket.rawValue)
+    }
+
+    public func wait(atMost limit: Duration) -> Int {
+        // Rounded up, so that a deadline has passed when its wait ends.
+        let (seconds, attoseconds) = limit.components
+        let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+        return epoll.wait(milliseconds: Int32(clamping: max(0, milliseconds)))
+    }
+
+    public func event(_ index: Int) -> ReadyEvent {
+        let event = epoll.event(index)
+        if event.token == Self.wakerToken { waker.clear() }
+        if event.token == Self.timerToken { timer.clear() }
+        return event
+    }
+
+    public func endTurn() {
+        for number in closing { _ = Descriptor(owning: number) }
+        closing.removeAll(keepingCapacity: true)
+    }
+
+    public var wake: @Sendable () -> Void {
+        let waker = waker
+        return { waker.wake() }
+    }
+}

@@ -1,0 +1,36 @@
+// A loop on Dispatch: one serial queue, one source on the epoll set, and a handler that stays while there is work.
+import Dispatch
+
+/// What a loop runs: one turn at a time, always on the loop's queue.
+public protocol Turning: AnyObject, Sendable {
+    /// Handles what is due and what is ready; waits at most `limit` for the latter. False when nothing happened and
+    /// nothing is left to do: the network is then armed for the next deadline, and the loop may sleep.
+    func turn(waitingAtMost limit: Duration) -> Bool
+}
+
+/// Runs turns on a Dispatch queue of its own.
+///
+/// The handler waits in the set itself while traffic flows, because going through Dispatch for each batch costs a
+/// switch; after an empty wait it gives its thread back, and the set's timerfd ends the sleep at the next deadline.
+/// The queue has no target: queues that share a global one and block in a wait would starve it. Nothing else is
+/// submitted to it, no Dispatch timer either.
+public final class Loop {
+    /// The longest that a handler waits in the set at a time.
+    public static let longestWait = Duration.milliseconds(50)
+
+    private let source: any DispatchSourceRead
+
+    /// - Parameters:
+    ///   - network: the one that `subject` waits on.
+    ///   - subject: gets turns until the process ends.
+    public init(label: String, network: EpollNetwork, subject: any Turning) {
+        source = DispatchSource.makeReadSource(
+            fileDescriptor: network.descriptor, queue: DispatchQueue(label: label))
+        source.setEventHandler {
+            while subject.turn(waitingAtMost: Self.longestWait) {}
+        }
+    }
+
+    /// Starts the turns. Call it once.
+    public func start() { source.activate() }
+}

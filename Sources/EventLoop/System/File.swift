@@ -1,0 +1,63 @@
+// Whole small files. It never streams and is never called from a loop.
+import Glibc
+
+/// Reading files and writing lines.
+public enum File {
+    /// All bytes of the file at `path`; `limit` guards against devices that never end.
+    public static func read(_ path: String, limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
+        let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard number >= 0 else { throw .last("open") }
+        return try readAll(Descriptor(owning: number), limit)
+    }
+
+    /// All bytes of standard input.
+    public static func readStandardInput(limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
+        let number = dup(0)
+        guard number >= 0 else { throw .last("dup") }
+        return try readAll(Descriptor(owning: number), limit)
+    }
+
+    private static func readAll(_ file: consuming Descriptor, _ limit: Int) throws(SystemError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var block = [UInt8](repeating: 0, count: 64 << 10)
+        while true {
+            let count = unsafe Glibc.read(file.number, &block, block.count)
+            if count == 0 { return bytes }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw .last("read") }
+            bytes += block[..<count]
+            guard bytes.count <= limit else { throw SystemError(call: "read", code: EFBIG) }
+        }
+    }
+
+    /// The names in a folder, sorted bytewise.
+    public static func names(in folder: String) throws(SystemError) -> [String] {
+        guard let directory = unsafe opendir(folder) else { throw .last("opendir") }
+        defer { unsafe closedir(directory) }
+        var names: [String] = []
+        while let entry = unsafe readdir(directory) {
+            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    /// Writes all of `text` to a descriptor that may block; errors have nobody to go to.
+    public static func write(_ text: String, to number: Int32) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(number, $0.baseAddress, $0.count) }
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { return }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    /// The value of an environment variable.
+    public static func environment(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        return unsafe String(cString: value)
+    }
+}

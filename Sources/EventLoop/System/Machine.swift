@@ -1,0 +1,66 @@
+// What the machine allows: processors, descriptors, clocks, random numbers.
+import CLinux
+import Glibc
+
+/// Facts about the machine and the process.
+public enum Machine {
+    /// The monotonic clock, since an unspecified start.
+    public static var monotonicTime: Duration {
+        var time = timespec()
+        _ = unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+        return .nanoseconds(Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+    }
+
+    /// Seconds since 1970, UTC.
+    public static var wallSeconds: Int64 {
+        var time = timespec()
+        _ = unsafe clock_gettime(CLOCK_REALTIME_COARSE, &time)
+        return Int64(time.tv_sec)
+    }
+
+    /// Processors this process may use: its affinity mask, bounded by the control group's quota.
+    public static var usableProcessors: Int {
+        let mask = max(1, Int(clinux_affinity_count()))
+        guard let quota = controlGroupQuota else { return mask }
+        return max(1, min(mask, Int(quota.rounded(.up))))
+    }
+
+    /// Processors' worth of time that the control group grants; nil is no limit.
+    private static var controlGroupQuota: Double? {
+        if let text = try? File.read("/sys/fs/cgroup/cpu.max") {
+            let words = text.split { $0 == 0x20 || $0 == 0x0a }.map { String(decoding: $0, as: UTF8.self) }
+            guard words.count == 2, let quota = Double(words[0]), let period = Double(words[1]), period > 0 else {
+                return nil
+            }
+            return quota / period
+        }
+        guard let quota = number(in: "/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), quota > 0,
+            let period = number(in: "/sys/fs/cgroup/cpu/cpu.cfs_period_us"), period > 0
+        else { return nil }
+        return quota / period
+    }
+
+    private static func number(in path: String) -> Double? {
+        guard let bytes = try? File.read(path) else { return nil }
+        return Double(String(decoding: bytes.filter { $0 != 0x0a }, as: UTF8.self))
+    }
+
+    /// Raises the soft limit on open descriptors to the hard one and returns it.
+    public static func raiseDescriptorLimit() -> Int {
+        var limit = rlimit()
+        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
+        limit.rlim_cur = limit.rlim_max
+        _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        _ = unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        return Int(clamping: limit.rlim_cur)
+    }
+
+    /// Whether IPv6 sockets can be made here.
+    public static var hasIPv6: Bool { Socket.hasIPv6 }
+
+    /// Ignores SIGPIPE: a peer that has gone is an error of the call that found out.
+    public static func ignoreBrokenPipes() { _ = signal(SIGPIPE, SIG_IGN) }
+
+    /// Ends the process.
+    public static func exit(_ code: Int32) -> Never { Glibc.exit(code) }
+}

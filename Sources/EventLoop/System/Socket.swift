@@ -1,0 +1,130 @@
+// Socket calls, each as thin as it can be: arguments typed, interrupts retried, errno as an error.
+// All sockets are TCP, non-blocking and closed on exec. It never waits.
+import Addresses
+import CLinux
+import Glibc
+
+enum Socket {
+    /// A listening socket. The first one of an address binds alone, so that a port in use is an error and never shared
+    /// with a stranger; it allows sharing before it listens, and the other workers' sockets then join it.
+    static func listening(on endpoint: Endpoint, joining: Bool) throws(SystemError) -> Descriptor {
+        let address = SocketAddress(endpoint)
+        let number = clinux_stream_socket(address.family)
+        guard number >= 0 else { throw .last("socket") }
+        let socket = Descriptor(owning: number)
+        set(number, SOL_SOCKET, SO_REUSEADDR, 1)
+        set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+        if !endpoint.address.isIPv4 {
+            set(number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, endpoint.address.isUnspecified ? 0 : 1)
+        }
+        if joining { set(number, SOL_SOCKET, SO_REUSEPORT, 1) }
+        let bound = unsafe address.withPointer { unsafe bind(number, $0, $1) }
+        guard bound == 0 else { throw .last("bind") }
+        if !joining { set(number, SOL_SOCKET, SO_REUSEPORT, 1) }
+        guard listen(number, 4096) == 0 else { throw .last("listen") }
+        return socket
+    }
+
+    /// The address a socket is bound to.
+    static func localEndpoint(_ number: Int32) -> Endpoint? {
+        var address = SocketAddress()
+        let result = unsafe address.withMutablePointer { pointer, size in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe getsockname(number, $0, size) }
+        }
+        return result == 0 ? address.endpoint : nil
+    }
+
+    /// The next waiting connection; nil when none waits. TCP_NODELAY is inherited from the listening socket.
+    static func accept(_ listener: Int32) throws(SystemError) -> (number: Int32, peer: Endpoint)? {
+        while true {
+            var address = SocketAddress()
+            let number = unsafe address.withMutablePointer { unsafe clinux_accept(listener, $0, $1) }
+            if number >= 0 { return (number, address.endpoint ?? Endpoint(.anyIPv4, port: 0)) }
+            switch errno {
+            case EINTR, ECONNABORTED: continue
+            case EAGAIN: return nil
+            case _: throw .last("accept4")
+            }
+        }
+    }
+
+    /// Starts to connect; the socket becomes writable when it is connected.
+    static func connecting(to endpoint: Endpoint) throws(SystemError) -> Descriptor {
+        let address = SocketAddress(endpoint)
+        let number = clinux_stream_socket(address.family)
+        guard number >= 0 else { throw .last("socket") }
+        let socket = Descriptor(owning: number)
+        set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+        while true {
+            let result = unsafe address.withPointer { unsafe connect(number, $0, $1) }
+            if result == 0 || errno == EINPROGRESS { return socket }
+            guard errno == EINTR else { throw .last("connect") }
+        }
+    }
+
+    /// Reads into the free end of `buffer`.
+    static func receive(_ number: Int32, into buffer: Buffer) -> Transfer {
+        while true {
+            let count = unsafe buffer.withFreeMemory { unsafe recv(number, $0.baseAddress, $0.count, 0) }
+            if count > 0 {
+                buffer.didFill(count)
+                return .moved(count)
+            }
+            if count == 0 { return .ended }
+            switch errno {
+            case EINTR: continue
+            case EAGAIN: return .wouldBlock
+            case _: return .failed(.last("recv"))
+            }
+        }
+    }
+
+    /// Sends the bytes of `first`, then up to `limit` bytes of `second`, in one call, and consumes what was taken.
+    static func send(_ number: Int32, _ first: Buffer?, _ second: Buffer?, limit: Int) -> Transfer {
+        while true {
+            let head = unsafe first?.memory ?? UnsafeRawBufferPointer(start: nil, count: 0)
+            let tail = unsafe second?.memory ?? UnsafeRawBufferPointer(start: nil, count: 0)
+            let tailCount = min(tail.count, limit)
+            let count = unsafe clinux_send2(number, head.baseAddress, head.count, tail.baseAddress, tailCount)
+            if count >= 0 {
+                let ofFirst = min(count, head.count)
+                first?.consume(ofFirst)
+                second?.consume(count - ofFirst)
+                return .moved(count)
+            }
+            switch errno {
+            case EINTR: continue
+            case EAGAIN: return .wouldBlock
+            case _: return .failed(.last("sendmsg"))
+            }
+        }
+    }
+
+    /// Whether a byte, or the end, can be read now, without reading it.
+    static func hasInput(_ number: Int32) -> Bool {
+        var byte: UInt8 = 0
+        return unsafe recv(number, &byte, 1, Int32(MSG_PEEK)) >= 0 || errno != EAGAIN
+    }
+
+    static func finishSending(_ number: Int32) { _ = shutdown(number, Int32(SHUT_WR)) }
+
+    /// Makes the coming close a reset, which no peer takes for a proper end.
+    static func resetOnClose(_ number: Int32) {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        _ = unsafe setsockopt(number, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+    }
+
+    /// Whether the machine can make IPv6 sockets at all.
+    static var hasIPv6: Bool {
+        let number = clinux_stream_socket(AF_INET6)
+        guard number >= 0 else { return false }
+        let socket = Descriptor(owning: number)
+        let address = SocketAddress(Endpoint(IPAddress(bits: 1), port: 0))
+        return unsafe address.withPointer { unsafe bind(socket.number, $0, $1) } == 0
+    }
+
+    private static func set(_ number: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+        var value = value
+        _ = unsafe setsockopt(number, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+    }
+}

@@ -1,0 +1,34 @@
+// A system call that failed: which one, and why. It never hides the call's name.
+import Glibc
+
+/// What the system answered instead of doing what it was asked.
+public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The call, as its manual page is named.
+    public let call: String
+    /// The value of errno.
+    public let code: Int32
+
+    public init(call: String, code: Int32) {
+        self.call = call
+        self.code = code
+    }
+
+    /// The failure of the call made last on this thread.
+    static func last(_ call: String) -> SystemError { SystemError(call: call, code: errno) }
+
+    /// What people read: "permission denied".
+    public var reason: String {
+        var text = [CChar](repeating: 0, count: 128)
+        _ = unsafe strerror_r(code, &text, text.count)
+        let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        return String(decoding: bytes, as: UTF8.self).lowercased()
+    }
+
+    public var description: String { "\(call): \(reason)" }
+
+    public static let connectionReset = ECONNRESET
+    public static let connectionRefused = ECONNREFUSED
+    public static let addressInUse = EADDRINUSE
+    public static let permissionDenied = EACCES
+    public static let tooManyFiles = EMFILE
+}

@@ -1,0 +1,112 @@
+// Writing heads and chunk framing. Everything that leaves is built here from parsed values; nothing is passed through.
+// A span that is full at the end is an overflow: writers never trap, and `OutputSpan.isFull` tells.
+
+/// Writes HTTP/1.1 heads piece by piece into the caller's buffer (RFC 9112, 2.1).
+public enum HeadWriter {
+    /// `method target HTTP/1.1`; an empty target stands for `/`.
+    public static func requestLine(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>
+    ) {
+        output.put(bytes.extracting(head.methodName.indices))
+        output.put(0x20)
+        // An absolute-form target may lack its path: "/" then; OPTIONS asks about the server itself (RFC 9112, 3.2.4).
+        if head.target.isEmpty {
+            output.put(head.method == .options ? "*" : "/")
+        } else if bytes[head.target.start] == UInt8(ascii: "?") {
+            output.put(UInt8(ascii: "/"))
+            output.put(bytes.extracting(head.target.indices))
+        } else {
+            output.put(bytes.extracting(head.target.indices))
+        }
+        output.put(" HTTP/1.1\r\n")
+    }
+
+    /// `HTTP/1.1 status reason`, with the server's reason phrase.
+    public static func statusLine(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>
+    ) {
+        output.put("HTTP/1.1 ")
+        output.put(UInt64(head.status))
+        output.put(0x20)
+        output.put(bytes.extracting(head.reason.indices))
+        output.put("\r\n")
+    }
+
+    /// Every field of `head` that goes on to the next hop, except those in `dropped`: neither those that speak of this
+    /// connection, nor those that Connection names, nor framing (RFC 9110, 7.6.1).
+    public static func fields(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, except dropped: FieldNames, underscores: Bool,
+        to output: inout OutputSpan<UInt8>
+    ) {
+        let never = dropped.union(connectionFields)
+        for index in 0..<head.fieldCount {
+            let field = head.field(index)
+            if never.contains(field.known) { continue }
+            if field.hasUnderscore, !underscores { continue }
+            if head.connection.contains(.others), isNamedByConnection(field, head, bytes) { continue }
+            output.put(bytes.extracting(field.name.indices))
+            output.put(": ")
+            output.put(bytes.extracting(field.value.indices))
+            output.put("\r\n")
+        }
+    }
+
+    public static func field(_ name: FieldName, _ value: Span<UInt8>, to output: inout OutputSpan<UInt8>) {
+        output.put(name.text)
+        output.put(": ")
+        output.put(value)
+        output.put("\r\n")
+    }
+
+    /// The one framing field of the message that leaves, if it needs one.
+    public static func framing(_ framing: BodyFraming, to output: inout OutputSpan<UInt8>) {
+        switch framing {
+        case .length(let length): contentLength(length, to: &output)
+        case .chunked: output.put("Transfer-Encoding: chunked\r\n")
+        case .none, .untilClose: break
+        }
+    }
+
+    public static func contentLength(_ length: UInt64, to output: inout OutputSpan<UInt8>) {
+        output.put("Content-Length: ")
+        output.put(length)
+        output.put("\r\n")
+    }
+
+    /// Bytes that the framing around one chunk takes at most: sixteen digits and two line ends.
+    public static let chunkOverhead = 20
+
+    /// One chunk; the caller has made room for `data` and `chunkOverhead`.
+    public static func chunk(_ data: Span<UInt8>, to output: inout OutputSpan<UInt8>) {
+        output.put(UInt64(data.count), radix: 16)
+        output.put("\r\n")
+        output.put(data)
+        output.put("\r\n")
+    }
+
+    public static let lastChunk: StaticString = "0\r\n\r\n"
+
+    /// Fields that belong to one connection or one framing, and are made anew for the next.
+    private static let connectionFields = FieldNames(
+        .connection, .keepAlive, .proxyConnection, .te, .trailer, .transferEncoding, .upgrade, .http2Settings,
+        .contentLength, .proxyAuthenticate, .proxyAuthorization)
+
+    /// Names that no Connection field may take away: losing them would change what the message means.
+    private static let protected = FieldNames(.host, .xForwardedFor, .xForwardedHost, .xForwardedProto)
+
+    private static func isNamedByConnection(
+        _ field: FieldSlot, _ head: borrowing MessageHead, _ bytes: Span<UInt8>
+    ) -> Bool {
+        if protected.contains(field.known) { return false }
+        for index in 0..<head.fieldCount {
+            let candidate = head.field(index)
+            guard candidate.known == .connection else { continue }
+            var isNamed = false
+            FieldParser.forEachElement(bytes, candidate.value) { element in
+                isNamed = isNamed || ByteScan.equal(bytes, field.name, ignoringCaseOf: element)
+            }
+            if isNamed { return true }
+        }
+        return false
+    }
+}

@@ -1,0 +1,80 @@
+// The field names that ballast itself acts upon, told apart once, while a head is parsed. It never keeps a name's text.
+
+/// A field name ballast acts upon; every other name is `other`. Names compare without case (RFC 9110, 5.1).
+public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
+    case other
+    case connection, contentLength, date, expect, forwarded, host, http2Settings, keepAlive, maxForwards
+    case proxyAuthenticate, proxyAuthorization, proxyConnection, te, trailer, transferEncoding, upgrade, via
+    case xForwardedFor, xForwardedHost, xForwardedProto, xRealIP, xRequestID
+
+    /// The name in the spelling ballast writes; empty for `other`.
+    public var text: StaticString {
+        switch self {
+        case .other: ""
+        case .connection: "Connection"
+        case .contentLength: "Content-Length"
+        case .date: "Date"
+        case .expect: "Expect"
+        case .forwarded: "Forwarded"
+        case .host: "Host"
+        case .http2Settings: "HTTP2-Settings"
+        case .keepAlive: "Keep-Alive"
+        case .maxForwards: "Max-Forwards"
+        case .proxyAuthenticate: "Proxy-Authenticate"
+        case .proxyAuthorization: "Proxy-Authorization"
+        case .proxyConnection: "Proxy-Connection"
+        case .te: "TE"
+        case .trailer: "Trailer"
+        case .transferEncoding: "Transfer-Encoding"
+        case .upgrade: "Upgrade"
+        case .via: "Via"
+        case .xForwardedFor: "X-Forwarded-For"
+        case .xForwardedHost: "X-Forwarded-Host"
+        case .xForwardedProto: "X-Forwarded-Proto"
+        case .xRealIP: "X-Real-IP"
+        case .xRequestID: "X-Request-ID"
+        }
+    }
+
+    /// Names the bytes of `range`. Constant work: length and first letter leave one candidate.
+    static func classify(_ bytes: Span<UInt8>, _ range: ByteRange) -> FieldName {
+        let name = candidate(length: range.count, first: bytes[range.start] | 0x20)
+        return name != .other && ByteScan.equal(bytes, range, ignoringCaseOf: name.text) ? name : .other
+    }
+
+    private static func candidate(length: Int, first: UInt8) -> FieldName {
+        switch (length, first) {
+        case (2, UInt8(ascii: "t")): .te
+        case (3, UInt8(ascii: "v")): .via
+        case (4, UInt8(ascii: "h")): .host
+        case (4, UInt8(ascii: "d")): .date
+        case (6, UInt8(ascii: "e")): .expect
+        case (7, UInt8(ascii: "u")): .upgrade
+        case (7, UInt8(ascii: "t")): .trailer
+        case (9, UInt8(ascii: "x")): .xRealIP
+        case (9, UInt8(ascii: "f")): .forwarded
+        case (10, UInt8(ascii: "c")): .connection
+        case (10, UInt8(ascii: "k")): .keepAlive
+        case (12, UInt8(ascii: "x")): .xRequestID
+        case (12, UInt8(ascii: "m")): .maxForwards
+        case (14, UInt8(ascii: "c")): .contentLength
+        case (14, UInt8(ascii: "h")): .http2Settings
+        case (15, UInt8(ascii: "x")): .xForwardedFor
+        case (16, UInt8(ascii: "x")): .xForwardedHost
+        case (16, UInt8(ascii: "p")): .proxyConnection
+        case (17, UInt8(ascii: "x")): .xForwardedProto
+        case (17, UInt8(ascii: "t")): .transferEncoding
+        case (18, UInt8(ascii: "p")): .proxyAuthenticate
+        case (19, UInt8(ascii: "p")): .proxyAuthorization
+        default: .other
+        }
+    }
+}
+
+/// A set of known field names.
+public struct FieldNames: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+    public init(_ names: FieldName...) { rawValue = names.reduce(0) { $0 | 1 << UInt32($1.rawValue) } }
+    public func contains(_ name: FieldName) -> Bool { rawValue & (1 << UInt32(name.rawValue)) != 0 }
+}

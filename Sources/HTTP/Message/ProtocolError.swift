@@ -1,0 +1,62 @@
+// What a peer can do wrong on the wire, each with the answer it gets. It never carries the peer's bytes.
+
+/// A violation of RFC 9110 or RFC 9112 found in a message, and the status that answers it when a client made it.
+/// The same violation in a response is always answered with 502.
+public enum ProtocolError: Error, CaseIterable, Sendable {
+    case malformedRequestLine, malformedTarget, targetTooLong, malformedVersion, unsupportedVersion
+    case methodNotAllowed, tunnelNotSupported
+    case malformedField, foldedField, headTooLarge, tooManyFields
+    case missingHost, malformedHost, unknownExpectation
+    case malformedContentLength, contentLengthWithTransferEncoding
+    case malformedTransferEncoding, unknownTransferCoding, transferEncodingInOldVersion
+    case malformedChunk, chunkLineTooLong, trailersTooLarge
+    case malformedStatusLine, unexpectedSwitch, tooManyInterimResponses
+
+    /// Status of the answer to a client (`configuration`: answers of ballast's own).
+    public var status: Int {
+        switch self {
+        case .targetTooLong: 414
+        case .headTooLarge, .tooManyFields: 431
+        case .unsupportedVersion: 505
+        case .methodNotAllowed: 405
+        case .tunnelNotSupported, .unknownTransferCoding: 501
+        case .unknownExpectation: 417
+        case .malformedRequestLine, .malformedTarget, .malformedVersion, .malformedField, .foldedField, .missingHost,
+            .malformedHost, .malformedContentLength, .contentLengthWithTransferEncoding, .malformedTransferEncoding,
+            .transferEncodingInOldVersion, .malformedChunk, .chunkLineTooLong, .trailersTooLarge:
+            400
+        case .malformedStatusLine, .unexpectedSwitch, .tooManyInterimResponses: 502
+        }
+    }
+
+    /// One plain clause for answers and logs, naming the rule.
+    public var explanation: StaticString {
+        switch self {
+        case .malformedRequestLine: "the request line is not 'method target version' (RFC 9112, 3)"
+        case .malformedTarget: "the request target is not valid (RFC 9112, 3.2)"
+        case .targetTooLong: "the request target is longer than target-limit"
+        case .malformedVersion: "the HTTP version is not valid (RFC 9112, 2.3)"
+        case .unsupportedVersion: "only HTTP/1.0 and HTTP/1.1 are served here"
+        case .methodNotAllowed: "TRACE is not allowed here"
+        case .tunnelNotSupported: "CONNECT is not supported here"
+        case .malformedField: "a field line is not valid (RFC 9112, 5)"
+        case .foldedField: "a field line is folded (RFC 9112, 5.2)"
+        case .headTooLarge: "the head is larger than head-limit"
+        case .tooManyFields: "the head has more fields than fields-limit"
+        case .missingHost: "HTTP/1.1 requires one Host field (RFC 9112, 3.2)"
+        case .malformedHost: "the Host field is not valid or stands twice (RFC 9112, 3.2)"
+        case .unknownExpectation: "the only known expectation is 100-continue (RFC 9110, 10.1.1)"
+        case .malformedContentLength: "Content-Length is not one decimal number (RFC 9112, 6.3)"
+        case .contentLengthWithTransferEncoding: "Content-Length and Transfer-Encoding stand together (RFC 9112, 6.1)"
+        case .malformedTransferEncoding: "Transfer-Encoding is not exactly one 'chunked' (RFC 9112, 6.1)"
+        case .unknownTransferCoding: "the transfer coding is not known here; only chunked is (RFC 9112, 6.1)"
+        case .transferEncodingInOldVersion: "Transfer-Encoding stands in an HTTP/1.0 message (RFC 9112, 6.1)"
+        case .malformedChunk: "a chunk is not valid (RFC 9112, 7.1)"
+        case .chunkLineTooLong: "a chunk's size line or the extensions are too long"
+        case .trailersTooLarge: "the trailer section is too large"
+        case .malformedStatusLine: "the status line is not valid (RFC 9112, 4)"
+        case .unexpectedSwitch: "101 came without a request to upgrade (RFC 9110, 15.2.2)"
+        case .tooManyInterimResponses: "too many interim responses"
+        }
+    }
+}

@@ -1,0 +1,21 @@
+// The time limits of one exchange: which one runs in which state. It never reads a clock; `now` is an argument.
+
+/// Limits of an exchange, from the backend's settings; zero is none.
+public struct TimeLimits: Sendable {
+    /// To establish a connection.
+    public var connect: Duration
+    /// From the request's last byte to the first byte of the response's body.
+    public var response: Duration
+    /// Silence inside the response's body.
+    public var idle: Duration
+
+    public init(connect: Duration, response: Duration, idle: Duration) {
+        self.connect = connect
+        self.response = response
+        self.idle = idle
+    }
+
+    static func deadline(_ limit: Duration, from now: Duration) -> Duration? {
+        limit == .zero ? nil : now + limit
+    }
+}

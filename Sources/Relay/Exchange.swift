@@ -1,0 +1,244 @@
+// One request and its response as a state machine: events in, one action out. Every transition is in this file; it
+// never touches a socket, a buffer or a clock.
+public import Balancing
+public import HTTP
+
+/// The contract between what happens on the wire and what ballast does about it.
+///
+/// The driver tells each event once, in the order of happening, with the time of its turn; it carries out the returned
+/// action before it tells the next event. After an action that ends the exchange (`finish`, `reply`, `cut`, `abandon`)
+/// no further event is told. `deadline` is looked at after each event: when it passes, `.expired` is told.
+public struct Exchange: Sendable {
+    public enum State: Equatable, Sendable {
+        case idle
+        case choosing
+        case connecting(server: Int)
+        /// The request is on its way, or wholly sent; no final response head has come.
+        case awaiting(server: Int)
+        /// The final head is forwarded, the body follows.
+        case responding(server: Int)
+        case ended(Disposition)
+    }
+
+    public enum Event: Sendable {
+        /// A request head is complete and lawful.
+        case began(Method, hasBody: Bool)
+        case chosen(server: Int)
+        case noServer
+        case connected(isKept: Bool)
+        /// Bytes of the request were handed to the kernel.
+        case sent(ofBody: Bool)
+        /// The last byte of the request was handed over.
+        case requestEnded
+        case interimHead
+        case finalHead
+        case bodyBytes
+        case responseEnded
+        /// The attempt failed on the server's side.
+        case serverFailed(Failure)
+        /// The client broke the rules or a time limit of its own.
+        case clientFailed(Failure)
+        case clientLeft
+        /// The deadline passed. `isHeldByClient`: the response waits for the client to read, so the server is not silent.
+        case expired(isHeldByClient: Bool)
+    }
+
+    public enum Action: Equatable, Sendable {
+        case none
+        /// Ask the backend for a server outside `exclusions`.
+        case choose
+        /// Use a kept connection to the server, or make one.
+        case open(server: Int)
+        /// Make a new connection to the same server: the kept one was dead.
+        case openFresh(server: Int)
+        /// Write the request's head, then let its body follow.
+        case send
+        case forwardInterim
+        case forwardHead
+        /// The response is delivered.
+        case finish
+        /// Answer the client; what there is of a server connection closes.
+        case reply(Failure)
+        /// Close both sides so that the client sees the response is not whole.
+        case cut(Failure)
+        /// The client has gone; close the server's side so that it stops working.
+        case abandon
+    }
+
+    public private(set) var state = State.idle
+    /// When `.expired` is due; nil while nothing is waited for that has a limit.
+    public private(set) var deadline: Duration?
+    public private(set) var exclusions = Exclusions()
+    public private(set) var attempts = 0
+
+    private let limits: TimeLimits
+    private let rule: RetryRule
+    private var facts = AttemptFacts()
+    private var retried = 0
+    private var interimHeads = 0
+    private var requestHasEnded = false
+    private var hasBodyBytes = false
+
+    /// Interim responses to one request, at most.
+    public static let maximumInterimHeads = 32
+
+    public init(limits: TimeLimits, rule: RetryRule = RetryRule()) {
+        self.limits = limits
+        self.rule = rule
+    }
+
+    /// The server at work, if one is.
+    public var server: Int? {
+        switch state {
+        case .connecting(let server), .awaiting(let server), .responding(let server): server
+        case .idle, .choosing, .ended: nil
+        }
+    }
+
+    public var disposition: Disposition? {
+        if case .ended(let disposition) = state { return disposition }
+        return nil
+    }
+
+    /// Whether the whole request has been handed to the server.
+    public var hasRequestEnded: Bool { requestHasEnded }
+
+    public mutating func handle(_ event: Event, now: Duration) -> Action {
+        switch event {
+        case .began(let method, let hasBody):
+            facts.isIdempotent = method.isIdempotent
+            requestHasEnded = !hasBody
+            state = .choosing
+            return .choose
+        case .chosen(let server):
+            return open(server, fresh: false, now: now)
+        case .noServer:
+            // After failures the client learns of the last one; `no_server` is for requests that found none at all.
+            return end(.replied(lastFailure ?? .noServer))
+        case .connected(let isKept):
+            guard case .connecting(let server) = state else { return .none }
+            facts.isKept = isKept
+            state = .awaiting(server: server)
+            deadline = TimeLimits.deadline(limits.response, from: now)
+            return .send
+        case .sent(let ofBody):
+            facts.hasSent = true
+            facts.hasSentBody = facts.hasSentBody || ofBody
+            return .none
+        case .requestEnded:
+            requestHasEnded = true
+            if case .awaiting = state { deadline = TimeLimits.deadline(limits.response, from: now) }
+            return .none
+        case .interimHead, .finalHead, .bodyBytes, .responseEnded:
+            return handleResponse(event, now: now)
+        case .serverFailed(let failure):
+            return attemptFailed(failure, now: now)
+        case .clientFailed(let failure):
+            return isResponding ? end(.cut(failure)) : end(.replied(failure))
+        case .clientLeft:
+            return end(.clientLeft(phase))
+        case .expired(let isHeldByClient):
+            return expired(isHeldByClient: isHeldByClient, now: now)
+        }
+    }
+
+    private var lastFailure: Failure?
+
+    private var isResponding: Bool {
+        if case .responding = state { return true }
+        return false
+    }
+
+    private var phase: Phase {
+        switch state {
+        case .idle, .choosing, .connecting: .connecting
+        case .awaiting: requestHasEnded ? .waiting : .uploading
+        case .responding, .ended: .streaming
+        }
+    }
+
+    private mutating func handleResponse(_ event: Event, now: Duration) -> Action {
+        facts.hasResponse = true
+        switch event {
+        case .interimHead:
+            interimHeads += 1
+            guard interimHeads <= Self.maximumInterimHeads else {
+                return attemptFailed(.badResponse(.tooManyInterimResponses), now: now)
+            }
+            return .forwardInterim
+        case .finalHead:
+            guard case .awaiting(let server) = state else { return .none }
+            state = .responding(server: server)
+            return .forwardHead
+        case .bodyBytes:
+            hasBodyBytes = true
+            deadline = TimeLimits.deadline(limits.idle, from: now)
+            return .none
+        case .responseEnded:
+            return end(.answered)
+        case .began, .chosen, .noServer, .connected, .sent, .requestEnded, .serverFailed, .clientFailed, .clientLeft,
+            .expired:
+            return .none
+        }
+    }
+
+    private mutating func open(_ server: Int, fresh: Bool, now: Duration) -> Action {
+        attempts += 1
+        facts.hasSent = false
+        facts.isKept = false
+        state = .connecting(server: server)
+        deadline = TimeLimits.deadline(limits.connect, from: now)
+        return fresh ? .openFresh(server: server) : .open(server: server)
+    }
+
+    private mutating func attemptFailed(_ failure: Failure, now: Duration) -> Action {
+        guard let server else { return .none }
+        if isResponding { return end(.cut(failure)) }
+        lastFailure = failure
+        switch rule.decide(failure, facts, retried: retried, attempts: attempts) {
+        case .freshConnection:
+            return open(server, fresh: true, now: now)
+        case .anotherServer:
+            exclusions.insert(server)
+            if failure == .reset { retried += 1 }
+            state = .choosing
+            deadline = nil
+            return .choose
+        case .giveUp:
+            return end(.replied(failure))
+        }
+    }
+
+    private mutating func expired(isHeldByClient: Bool, now: Duration) -> Action {
+        switch state {
+        case .connecting:
+            return attemptFailed(.connectTimeout, now: now)
+        case .awaiting:
+            // While the client is still sending, its own time limit watches it and the server cannot be late.
+            guard requestHasEnded else {
+                deadline = TimeLimits.deadline(limits.response, from: now)
+                return .none
+            }
+            return attemptFailed(.firstByteTimeout, now: now)
+        case .responding:
+            guard !isHeldByClient else {
+                deadline = TimeLimits.deadline(limits.idle, from: now)
+                return .none
+            }
+            return end(.cut(hasBodyBytes ? .idleTimeout : .firstByteTimeout))
+        case .idle, .choosing, .ended:
+            return .none
+        }
+    }
+
+    private mutating func end(_ disposition: Disposition) -> Action {
+        state = .ended(disposition)
+        deadline = nil
+        return switch disposition {
+        case .answered: .finish
+        case .replied(let failure): .reply(failure)
+        case .cut(let failure): .cut(failure)
+        case .clientLeft: .abandon
+        }
+    }
+}

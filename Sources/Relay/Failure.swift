@@ -1,0 +1,91 @@
+// What can go wrong with one request, whose fault it is, and the answer. Nobody parses strings to learn of a failure.
+public import HTTP
+
+/// Why a request failed, or was cut after its response had begun.
+public enum Failure: Error, Equatable, Sendable {
+    /// No connection to the server: refused, unreachable.
+    case connect
+    case connectTimeout
+    /// The connection ended before the response was complete.
+    case reset
+    /// The server's bytes are not HTTP.
+    case badResponse(ProtocolError)
+    case firstByteTimeout
+    case idleTimeout
+    /// The client's head, body, or reading took too long.
+    case headTimeout, bodyTimeout, writeTimeout
+    case noServer
+    case badRequest(ProtocolError)
+    case shutdown
+
+    /// Status of ballast's own answer (`configuration`: answers of ballast's own).
+    public var status: Int {
+        switch self {
+        case .connect, .reset, .badResponse: 502
+        case .connectTimeout, .firstByteTimeout, .idleTimeout: 504
+        case .headTimeout, .bodyTimeout, .writeTimeout: 408
+        case .noServer, .shutdown: 503
+        case .badRequest(let error): error.status
+        }
+    }
+
+    /// A word for `type` in the answer's body, the same as the metric's reason.
+    public var word: StaticString {
+        switch self {
+        case .connect: "connect"
+        case .connectTimeout: "connect_timeout"
+        case .reset: "reset"
+        case .badResponse: "bad_response"
+        case .firstByteTimeout: "first_byte_timeout"
+        case .idleTimeout: "idle_timeout"
+        case .headTimeout: "head_timeout"
+        case .bodyTimeout: "body_timeout"
+        case .writeTimeout: "write_timeout"
+        case .noServer: "no_server"
+        case .badRequest: "bad_request"
+        case .shutdown: "shutdown"
+        }
+    }
+
+    /// One clause for people.
+    public var explanation: StaticString {
+        switch self {
+        case .connect: "no server accepts connections"
+        case .connectTimeout: "no server answered the connection in time"
+        case .reset: "the server closed the connection before its response was complete"
+        case .badResponse: "the server sent a malformed response"
+        case .firstByteTimeout: "the server did not begin its response in time"
+        case .idleTimeout: "the server fell silent in the middle of its response"
+        case .headTimeout: "the request's head did not arrive in time"
+        case .bodyTimeout: "the request's body stopped arriving"
+        case .writeTimeout: "the client stopped reading"
+        case .noServer: "no server can take the request"
+        case .badRequest(let error): error.explanation
+        case .shutdown: "ballast is stopping"
+        }
+    }
+
+    /// The client made the mistake: nothing more can be read from its connection with certainty.
+    public var isClientsFault: Bool {
+        switch self {
+        case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout: true
+        case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout, .noServer, .shutdown:
+            false
+        }
+    }
+}
+
+/// How an exchange ended: one of these for each, counted once.
+public enum Disposition: Equatable, Sendable {
+    /// The server's response was delivered whole.
+    case answered
+    /// ballast answered itself.
+    case replied(Failure)
+    /// The response had begun and could not be finished; the client sees that it is cut.
+    case cut(Failure)
+    /// The client left first.
+    case clientLeft(Phase)
+}
+
+/// How far an exchange was when its client left.
+public enum Phase: Equatable, Sendable { case connecting, uploading, waiting, streaming }

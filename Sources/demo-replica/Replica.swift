@@ -1,0 +1,84 @@
+// The replica: one loop's connections, the line for its slots, and time. It knows no HTTP.
+import Addresses
+import EventLoop
+
+/// Runs on its loop's queue alone.
+final class Replica: Turning, @unchecked Sendable {
+    let options: Options
+    let network: EpollNetwork
+    let pool = BufferPool(blockSize: 64 << 10)
+    var timers = TimerHeap()
+    private(set) var now: Duration
+    private var connections = SlotTable<ReplicaConnection>(kind: 1)
+    private var listener: SocketID?
+    private var generating = 0
+    private var waiting: [Token] = []
+
+    init(_ options: Options) throws(SystemError) {
+        self.options = options
+        network = try EpollNetwork()
+        now = network.monotonicTime
+    }
+
+    /// Opens the listener; returns where.
+    func listen() throws(SystemError) -> Endpoint {
+        let endpoint = Endpoint(options.address, port: options.port)
+        let socket = try network.listen(
+            on: endpoint, joining: false, token: Token(kind: 0, slot: 0, generation: 0))
+        listener = socket
+        return network.localEndpoint(of: socket) ?? endpoint
+    }
+
+    func turn(waitingAtMost limit: Duration) -> Bool {
+        let wait = timers.next.map { min(limit, max(.zero, $0 - now)) } ?? limit
+        let count = network.wait(atMost: wait)
+        now = network.monotonicTime
+        for index in 0..<count {
+            let event = network.event(index)
+            switch event.token.kind {
+            case 0: accept()
+            case 1: connections[event.token]?.handle(event.readiness)
+            case _: break
+            }
+        }
+        while let (token, time) = timers.popDue(at: now) { connections[token]?.expire(time) }
+        network.endTurn()
+        if count > 0 { return true }
+        if let next = timers.next, next <= now + limit { return true }
+        network.willSleep(until: timers.next)
+        return false
+    }
+
+    private func accept() {
+        guard let listener else { return }
+        while case .accepted(let socket, _) = network.accept(on: listener) {
+            let connection = connections.insert { ReplicaConnection(token: $0, socket: socket, replica: self) }
+            do { try network.watch(socket, token: connection.token) } catch { connection.close() }
+        }
+    }
+
+    func remove(_ token: Token) { connections.remove(token) }
+
+    // MARK: Slots
+
+    /// Takes a slot, or puts the connection in line for one.
+    func takeSlot(_ token: Token) -> Bool {
+        if generating < options.slots {
+            generating += 1
+            return true
+        }
+        waiting.append(token)
+        return false
+    }
+
+    /// Gives a slot to the first in line.
+    func giveSlot() {
+        generating -= 1
+        while !waiting.isEmpty, generating < options.slots {
+            let token = waiting.removeFirst()
+            guard let connection = connections[token] else { continue }
+            generating += 1
+            connection.slotGranted()
+        }
+    }
+}

@@ -46,5 +46,12 @@ let package = Package(
         .executableTarget(
             name: "demo-replica", dependencies: ["Addresses", "EventLoop", "HTTP"], swiftSettings: settings),
 
+
+        .target(
+            name: "TestKit",
+            dependencies: ["Addresses", "Balancing", "Configuration", "Engine", "EventLoop", "HTTP", "Metrics", "Relay"],
+            path: "Tests/TestKit", swiftSettings: settings),
+        .executableTarget(
+            name: "simulate", dependencies: ["EventLoop", "TestKit"], path: "Tests/Simulate", swiftSettings: settings),
     ]
 )

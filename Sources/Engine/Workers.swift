@@ -70,15 +70,21 @@ public final class Workers {
         for loop in loops { loop.start() }
     }
 
-    /// Stops accepting and lets running requests finish; `done` is called once, from any thread, when all have.
-    public func drain(done: @escaping @Sendable () -> Void) {
-        drained.expect(workers.count, then: done)
-        for worker in workers { worker.mailbox.send(.drain) }
+    /// Stops accepting and lets running requests finish.
+    /// - Parameter done: called once, from any thread, when all have, or were ended by `abort`.
+    public var drain: @Sendable (_ done: @escaping @Sendable () -> Void) -> Void {
+        let mailboxes = workers.map(\.mailbox)
+        let drained = drained
+        return { done in
+            drained.expect(mailboxes.count, then: done)
+            for mailbox in mailboxes { mailbox.send(.drain) }
+        }
     }
 
     /// Ends everything now. What `drain` promised still holds.
-    public func abort() {
-        for worker in workers { worker.mailbox.send(.abort) }
+    public var abort: @Sendable () -> Void {
+        let mailboxes = workers.map(\.mailbox)
+        return { for mailbox in mailboxes { mailbox.send(.abort) } }
     }
 
     /// All counters added up.

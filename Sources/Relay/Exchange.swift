@@ -30,6 +30,8 @@ public struct Exchange: Sendable {
         case sent(ofBody: Bool)
         /// The last byte of the request was handed over.
         case requestEnded
+        /// Bytes of a response arrived that are no whole head yet.
+        case responseBegan
         case interimHead
         case finalHead
         case bodyBytes
@@ -129,7 +131,7 @@ public struct Exchange: Sendable {
             requestHasEnded = true
             if case .awaiting = state { deadline = TimeLimits.deadline(limits.response, from: now) }
             return .none
-        case .interimHead, .finalHead, .bodyBytes, .responseEnded:
+        case .responseBegan, .interimHead, .finalHead, .bodyBytes, .responseEnded:
             return handleResponse(event, now: now)
         case .serverFailed(let failure):
             return attemptFailed(failure, now: now)
@@ -160,6 +162,8 @@ public struct Exchange: Sendable {
     private mutating func handleResponse(_ event: Event, now: Duration) -> Action {
         facts.hasResponse = true
         switch event {
+        case .responseBegan:
+            return .none
         case .interimHead:
             interimHeads += 1
             guard interimHeads <= Self.maximumInterimHeads else {

@@ -1,17 +1,29 @@
-import Addresses
-import Configuration
-import Balancing
-import Dispatch
-import Engine
+// ballast: reads the command line and does what it says. Exit codes: 0 a clean stop or a valid file, 1 a failure at run
+// time, 2 a bad command line or configuration.
 import EventLoop
-import Metrics
-var settings = Settings()
-settings.listeners = [ListenerSettings(text: ":8080", address: .loopback, port: UInt16(CommandLine.arguments[1])!, position: Position(file: "x", line: 0, column: 0))]
-settings.threads = 1
-let backend = BackendSettings(name: "default")
-let servers = CommandLine.arguments.dropFirst(2).map { Server(name: $0, endpoint: Endpoint(.loopback, port: UInt16($0)!)) }
-let plan = Plan(settings, backends: [BackendPlan(backend, servers: servers)])
-Machine.ignoreBrokenPipes()
-let w = try Workers(plan: plan, count: 1, log: EventLog(level: .debug) { File.write($0, to: 2) }, seed: 1)
-w.start()
-let semaphore = DispatchSemaphore(value: 0); semaphore.wait()
+
+func refuse(_ text: String) -> Never {
+    File.write(text, to: 2)
+    Machine.exit(2)
+}
+
+do throws(Command.Mistake) {
+    switch try Command.parse(Array(CommandLine.arguments.dropFirst())) {
+    case .help:
+        File.write(Command.helpText, to: 1)
+    case .version:
+        File.write(Version.text, to: 1)
+    case .test(let origin):
+        switch Loading.settings(from: origin) {
+        case .loaded: File.write("the configuration is valid\n", to: 1)
+        case .refused(let text): refuse(text)
+        }
+    case .run(let origin):
+        switch Loading.settings(from: origin) {
+        case .loaded(let settings): Machine.exit(Daemon(settings).run())
+        case .refused(let text): refuse(text)
+        }
+    }
+} catch {
+    refuse("ballast: \(error.text); see ballast --help\n")
+}

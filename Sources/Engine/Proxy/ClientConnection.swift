@@ -202,9 +202,9 @@ final class ClientConnection {
     private func refuse(_ failure: Failure) {
         worker.counters.add(.requests)
         worker.count(.replied(failure), status: failure.status)
+        let isHead = parser.hasStartLine && driver?.requestHead.method == .head
         releaseDriver()
-        let context = Replies.Context(
-            requestID: nil, date: worker.date, connection: .close, isHead: false)
+        let context = Replies.Context(requestID: nil, date: worker.date, connection: .close, isHead: isHead)
         Replies.write(failure, context, to: wire.outputBlock(worker.loop))
         closeAfterAnswer()
     }

@@ -98,7 +98,10 @@ extension ExchangeDriver {
                 let isComplete = try input.withBytes { bytes throws(ProtocolError) -> Bool in
                     try responseParser.parse(bytes, into: &responseHead)
                 }
-                guard isComplete else { break }
+                guard isComplete else {
+                    tell(.responseBegan)
+                    break
+                }
             } catch {
                 serverFailed(.badResponse(error))
                 return

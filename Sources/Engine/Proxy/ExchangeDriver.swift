@@ -60,7 +60,6 @@ final class ExchangeDriver {
         responseFlow = .done
         isRequestBroken = false
         keepsClient = false
-        responseParser = ResponseParser()
         tell(.began(requestHead.method, hasBody: framing != .none))
     }
 
@@ -129,6 +128,7 @@ final class ExchangeDriver {
     // MARK: Servers
 
     private func open(_ index: Int, fresh: Bool) -> Exchange.Event? {
+        responseParser = ResponseParser()
         let mayReplay = requestHead.method.isIdempotent && requestPump.isSourceDone
         if !fresh, let kept = worker.leaseIdle(backend: backend, server: index, mayReplay: mayReplay) {
             kept.lease(self, worker)

@@ -18,19 +18,29 @@ public final class Loop {
     /// The longest that a handler waits in the set at a time.
     public static let longestWait = Duration.milliseconds(50)
 
-    private let source: any DispatchSourceRead
+    private let label: String
+    private let descriptor: Int32
+    private let subject: any Turning
+    private var source: (any DispatchSourceRead)?
 
     /// - Parameters:
     ///   - network: the one that `subject` waits on.
     ///   - subject: gets turns until the process ends.
     public init(label: String, network: EpollNetwork, subject: any Turning) {
-        source = DispatchSource.makeReadSource(
-            fileDescriptor: network.descriptor, queue: DispatchQueue(label: label))
-        source.setEventHandler {
-            while subject.turn(waitingAtMost: Self.longestWait) {}
-        }
+        self.label = label
+        descriptor = network.descriptor
+        self.subject = subject
     }
 
     /// Starts the turns. Call it once.
-    public func start() { source.activate() }
+    public func start() {
+        // Made here and not before: Dispatch traps when a source goes that was never activated.
+        let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: DispatchQueue(label: label))
+        let subject = subject
+        source.setEventHandler {
+            while subject.turn(waitingAtMost: Self.longestWait) {}
+        }
+        source.activate()
+        self.source = source
+    }
 }

@@ -58,6 +58,13 @@ public enum Machine {
     /// Whether IPv6 sockets can be made here.
     public static var hasIPv6: Bool { Socket.hasIPv6 }
 
+    public static let terminateSignal = SIGTERM
+    public static let interruptSignal = SIGINT
+    public static let quitSignal = SIGQUIT
+
+    /// Takes a signal's default action away, so that a source can hear of it.
+    public static func ignoreSignal(_ number: Int32) { _ = signal(number, SIG_IGN) }
+
     /// Ignores SIGPIPE: a peer that has gone is an error of the call that found out.
     public static func ignoreBrokenPipes() { _ = signal(SIGPIPE, SIG_IGN) }
 

@@ -35,6 +35,9 @@ public struct RequestParser: Sendable {
     /// Whether any byte of a message has been seen.
     public var hasBegun: Bool { position > 0 || searched > 0 }
 
+    /// Whether the request line is parsed: the head's method and target are known then.
+    public var hasStartLine: Bool { phase == .fields }
+
     /// Parses as far as the bytes go. Returns true when `head` is complete; its `byteCount` bytes are then consumed by
     /// the caller, and the parser is ready for the next head.
     public mutating func parse(

@@ -1,0 +1,81 @@
+// A mistake in a configuration as its author should read it: where it is, what it is, what to write instead.
+
+/// One mistake, with the line it stands in.
+public struct SettingsError: Error, Equatable, Sendable {
+    public var position: Position
+    public var message: String
+    /// The line's text, and how many columns of it are meant; empty where there is no line to show.
+    public var source: String
+    public var width: Int
+
+    /// Errors that one run reports at most.
+    public static let limit = 20
+
+    public init(_ position: Position, _ message: String, source: String = "", width: Int = 1) {
+        self.position = position
+        self.message = message
+        self.source = source
+        self.width = width
+    }
+
+    /// The form that editors jump to, with the line and a mark under the mistake.
+    public var text: String {
+        var text = "\(position): error: \(message)\n"
+        guard !source.isEmpty, position.line > 0 else { return text }
+        let number = String(position.line)
+        let margin = String(repeating: " ", count: max(0, 5 - number.count))
+        let indent = String(repeating: " ", count: max(0, position.column - 1))
+        let mark = String(repeating: "^", count: max(1, width))
+        text += "\(margin)\(number) | \(source)\n      | \(indent)\(mark)\n"
+        return text
+    }
+}
+
+/// What a value's parser says: the reader adds where.
+struct Mistake: Error {
+    let message: String
+    /// Index of the word that is meant.
+    var word = 0
+
+    init(_ message: String, word: Int = 0) {
+        self.message = message
+        self.word = word
+    }
+}
+
+/// The nearest of what could have been meant.
+enum Suggestion {
+    /// `; did you mean 'x'?` for the candidate within two typing mistakes, or nothing.
+    static func text(for word: String, among candidates: [String]) -> String {
+        nearest(to: word, among: candidates).map { "; did you mean '\($0)'?" } ?? ""
+    }
+
+    static func nearest(to word: String, among candidates: [String]) -> String? {
+        let limit = min(2, max(1, word.utf8.count / 3))
+        let best = candidates.map { ($0, distance(word, $0)) }.min { $0.1 < $1.1 }
+        if let best, best.1 <= limit { return best.0 }
+        // A word cut short or run on is meant more often than it is near.
+        let prefixed = candidates.filter { $0.hasPrefix(word) || word.hasPrefix($0) }
+        return word.utf8.count >= 3 && prefixed.count == 1 ? prefixed[0] : nil
+    }
+
+    /// Insertions, deletions, substitutions and swaps of neighbours that lead from one word to the other.
+    private static func distance(_ left: String, _ right: String) -> Int {
+        let a = Array(left.utf8)
+        let b = Array(right.utf8)
+        var rows = [[Int]](repeating: [Int](repeating: 0, count: b.count + 1), count: a.count + 1)
+        for i in 0...a.count { rows[i][0] = i }
+        for j in 0...b.count { rows[0][j] = j }
+        guard !a.isEmpty, !b.isEmpty else { return max(a.count, b.count) }
+        for i in 1...a.count {
+            for j in 1...b.count {
+                let cost = a[i - 1] == b[j - 1] ? 0 : 1
+                rows[i][j] = min(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + cost)
+                if i > 1, j > 1, a[i - 1] == b[j - 2], a[i - 2] == b[j - 1] {
+                    rows[i][j] = min(rows[i][j], rows[i - 2][j - 2] + 1)
+                }
+            }
+        }
+        return rows[a.count][b.count]
+    }
+}

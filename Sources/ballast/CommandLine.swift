@@ -1,0 +1,80 @@
+// The command line: words in, a command or a mistake out. It starts nothing and reads no file.
+
+/// Where the configuration comes from.
+enum ConfigurationOrigin: Equatable {
+    /// A path; `-` is standard input.
+    case file(String)
+    case words(listen: [String], servers: [String])
+}
+
+/// What ballast was asked to do.
+enum Command: Equatable {
+    case run(ConfigurationOrigin)
+    case test(ConfigurationOrigin)
+    case version
+    case help
+
+    static let defaultFile = "/etc/ballast/ballast.ini"
+
+    static let helpText = """
+        ballast: an HTTP load balancer for inference servers
+
+        usage: ballast [-c FILE]                      run; FILE is \(defaultFile) unless given, - is standard input
+               ballast -l [ADDRESS]:PORT HOST:PORT... run without a file
+
+          -c, --config FILE   the configuration
+          -l, --listen WHERE  accept clients here; may be repeated
+          -t, --test          check the configuration and end: 0 if it is valid, 2 if not
+          -v, --version       the version
+          -h, --help          this text
+
+        Signals: TERM or INT stops accepting and lets running requests finish; a second one, or QUIT, stops now.
+
+        """
+
+    struct Mistake: Error, Equatable { let text: String }
+
+    static func parse(_ arguments: [String]) throws(Mistake) -> Command {
+        var file: String?
+        var listen: [String] = []
+        var servers: [String] = []
+        var isTest = false
+        var rest = arguments[...]
+        while let word = rest.popFirst() {
+            switch word {
+            case "-c", "--config":
+                guard file == nil else { throw Mistake(text: "\(word) stands twice") }
+                file = try value(of: word, &rest)
+            case "-l", "--listen": listen.append(try value(of: word, &rest))
+            case "-t", "--test": isTest = true
+            case "-v", "--version": return .version
+            case "-h", "--help": return .help
+            case _:
+                guard !word.hasPrefix("-") else { throw Mistake(text: "unknown option '\(word)'") }
+                servers.append(word)
+            }
+        }
+        let origin = try origin(file: file, listen: listen, servers: servers)
+        return isTest ? .test(origin) : .run(origin)
+    }
+
+    private static func value(of option: String, _ rest: inout ArraySlice<String>) throws(Mistake) -> String {
+        guard let value = rest.popFirst() else { throw Mistake(text: "\(option) needs a value") }
+        return value
+    }
+
+    private static func origin(
+        file: String?, listen: [String], servers: [String]
+    ) throws(Mistake) -> ConfigurationOrigin {
+        if let file {
+            guard listen.isEmpty, servers.isEmpty else {
+                throw Mistake(text: "-c and -l exclude each other: a file says where to listen and which servers there are")
+            }
+            return .file(file)
+        }
+        guard !listen.isEmpty || !servers.isEmpty else { return .file(defaultFile) }
+        guard !listen.isEmpty else { throw Mistake(text: "'\(servers[0])' is a server, but where to listen is missing; add -l :8080") }
+        guard !servers.isEmpty else { throw Mistake(text: "-l needs at least one server behind it: ballast -l \(listen[0]) HOST:PORT") }
+        return .words(listen: listen, servers: servers)
+    }
+}

@@ -1,0 +1,105 @@
+// The running process: starts the workers, then waits for signals and ends in order. It handles no request.
+import Addresses
+import Balancing
+import Configuration
+import Dispatch
+import Engine
+import EventLoop
+import Metrics
+import Synchronization
+
+/// One life of ballast, from loaded settings to the exit code.
+final class Daemon {
+    private let settings: Settings
+    private let log: EventLog
+    private let logQueue: DispatchQueue
+    /// Signals and the end's deadline; never a worker's work.
+    private let control = DispatchQueue(label: "ballast.control")
+
+    init(_ settings: Settings) {
+        self.settings = settings
+        let queue = DispatchQueue(label: "ballast.log")
+        logQueue = queue
+        let level = LogLevel.allCases.first { $0.word == settings.logLevel } ?? .info
+        // A terminal or a pipe may be slow: loops hand their lines over and go on.
+        log = EventLog(level: level) { line in queue.async { File.write(line, to: 2) } }
+    }
+
+    /// Runs until it is told to end.
+    /// - Returns: the exit code.
+    func run() -> Int32 {
+        defer { logQueue.sync {} }
+        Machine.ignoreBrokenPipes()
+        let limited = settingsWithin(descriptors: Machine.raiseDescriptorLimit())
+        let workers: Workers
+        do {
+            let plan = try Loading.plan(limited)
+            let count = limited.threads ?? Machine.usableProcessors
+            workers = try Workers(plan: plan, count: count, log: log, seed: UInt64.random(in: .min ... .max))
+            announce(plan, workers, count)
+        } catch {
+            log.say(.error, "\(error)")
+            return 1
+        }
+        workers.start()
+        waitForEnd(of: workers)
+        log.say(.info, "stopped; \(workers.snapshot.summary)")
+        return 0
+    }
+
+    /// Every client may need a descriptor towards a server as well; without enough, fewer clients are let in.
+    private func settingsWithin(descriptors limit: Int) -> Settings {
+        var settings = settings
+        let room = max(1, (limit - 64) / 2)
+        if settings.maxConnections > room {
+            log.say(
+                .info,
+                "max-connections is lowered from \(settings.maxConnections) to \(room): the process may open "
+                    + "\(limit) descriptors, and a client can take two; raise the limit (ulimit -n, LimitNOFILE)")
+            settings.maxConnections = room
+        }
+        return settings
+    }
+
+    private func announce(_ plan: Plan, _ workers: Workers, _ count: Int) {
+        for (listener, endpoint) in zip(settings.listeners, workers.endpoints) {
+            log.say(.info, "listening on \(listener.port == 0 ? endpoint.description : listener.text)")
+        }
+        for backend in plan.backends {
+            let names = backend.backend.servers.map(\.name).joined(separator: " ")
+            log.say(.info, "\(backend.backend.name): \(backend.settings.balance) over \(names)")
+        }
+        log.say(.info, "ballast \(Version.number) is ready with \(count) worker\(count == 1 ? "" : "s")")
+    }
+
+    /// Blocks until the workers have ended after a signal.
+    private func waitForEnd(of workers: Workers) {
+        let ended = DispatchSemaphore(value: 0)
+        let isStopping = Mutex(false)
+        let timeout = settings.shutdownTimeout
+        let drain = workers.drain
+        let abort = workers.abort
+        let control = control
+        let log = log
+        let signals = Signals(queue: control)
+        signals.on(StopSignal.allCases) { signal in
+            let isFirst = isStopping.withLock { stopping in
+                defer { stopping = true }
+                return !stopping
+            }
+            if isFirst { drain { ended.signal() } }
+            guard isFirst, signal != .quit else {
+                log.say(.warning, "\(signal.name): stopping now")
+                abort()
+                return
+            }
+            log.say(.info, "\(signal.name): running requests may finish within \(timeout)")
+            control.asyncAfter(deadline: .now() + .milliseconds(Int(timeout / .milliseconds(1)))) {
+                log.say(.warning, "time is up: cutting what still runs")
+                abort()
+            }
+        }
+        ended.wait()
+        withExtendedLifetime(signals) {}
+    }
+}

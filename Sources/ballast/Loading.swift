@@ -1,0 +1,74 @@
+// From a command's origin to a plan: the file read, every mistake told, names resolved. All of it before anything runs.
+import Addresses
+import Balancing
+import Configuration
+import Engine
+import EventLoop
+
+enum Loading {
+    /// Settings, or the text of every mistake.
+    enum Outcome {
+        case loaded(Settings)
+        case refused(String)
+    }
+
+    static func settings(from origin: ConfigurationOrigin) -> Outcome {
+        let sources = ConfigurationSources(
+            read: { path in path == "-" ? try File.readStandardInput() : try File.read(path) },
+            names: { try File.names(in: $0) },
+            environment: { File.environment($0) })
+        var loader = SettingsLoader(sources: sources)
+        let outcome =
+            switch origin {
+            case .file(let path): loader.load(path)
+            case .words(let listen, let servers): loader.load(listen: listen, servers: servers)
+            }
+        switch outcome {
+        case .loaded(let settings): return .loaded(settings)
+        case .refused(let errors): return .refused(errors.map(\.text).joined())
+        }
+    }
+
+    /// A name that has no address.
+    struct Unresolved: Error, CustomStringConvertible {
+        let position: Position
+        let failure: Resolver.Failure
+        var description: String { "\(position): \(failure)" }
+    }
+
+    /// Resolves every server's name; blocks.
+    static func plan(_ settings: Settings) throws(Unresolved) -> Plan {
+        var backends: [BackendPlan] = []
+        for backend in settings.backends {
+            backends.append(BackendPlan(backend, servers: try servers(of: backend)))
+        }
+        return Plan(settings, backends: backends)
+    }
+
+    private static func servers(of backend: BackendSettings) throws(Unresolved) -> [Server] {
+        var servers: [Server] = []
+        // Entries that share a host name take its addresses one after the other.
+        var taken: [String: Int] = [:]
+        for entry in backend.servers {
+            let addresses: [IPAddress]
+            do throws(Resolver.Failure) {
+                addresses = try Resolver.addresses(of: entry.host)
+            } catch {
+                throw Unresolved(position: entry.position, failure: error)
+            }
+            if entry.isEachAddress {
+                for address in addresses {
+                    let endpoint = Endpoint(address, port: entry.port)
+                    let server = Server(name: endpoint.description, endpoint: endpoint)
+                    if !servers.contains(server) { servers.append(server) }
+                }
+            } else {
+                let turn = taken[entry.authority, default: 0]
+                taken[entry.authority] = turn + 1
+                let endpoint = Endpoint(addresses[turn % addresses.count], port: entry.port)
+                servers.append(Server(name: entry.name ?? entry.authority, endpoint: endpoint))
+            }
+        }
+        return servers
+    }
+}

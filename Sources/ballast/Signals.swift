@@ -1,0 +1,43 @@
+// Signals as events on a queue of their own: nothing of ballast runs in a signal handler.
+import Dispatch
+import EventLoop
+
+/// Calls a closure for each signal that it watches.
+final class Signals {
+    private var sources: [any DispatchSourceSignal] = []
+    private let queue: DispatchQueue
+
+    init(queue: DispatchQueue) { self.queue = queue }
+
+    func on(_ signals: [StopSignal], _ body: @escaping @Sendable (StopSignal) -> Void) {
+        for signal in signals {
+            // Its default action would end the process before the source hears of it.
+            Machine.ignoreSignal(signal.number)
+            let source = DispatchSource.makeSignalSource(signal: signal.number, queue: queue)
+            source.setEventHandler { body(signal) }
+            source.activate()
+            sources.append(source)
+        }
+    }
+}
+
+/// Signals that end ballast.
+enum StopSignal: CaseIterable, Sendable {
+    case terminate, interrupt, quit
+
+    var number: Int32 {
+        switch self {
+        case .terminate: Machine.terminateSignal
+        case .interrupt: Machine.interruptSignal
+        case .quit: Machine.quitSignal
+        }
+    }
+
+    var name: String {
+        switch self {
+        case .terminate: "TERM"
+        case .interrupt: "INT"
+        case .quit: "QUIT"
+        }
+    }
+}

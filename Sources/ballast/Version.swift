@@ -1,0 +1,21 @@
+// What this build is.
+
+enum Version {
+    static let number = "0.1.0"
+
+    static var text: String {
+        #if DEBUG
+            let build = "debug build"
+        #else
+            let build = "release build"
+        #endif
+        #if arch(x86_64)
+            let machine = "x86_64"
+        #elseif arch(arm64)
+            let machine = "arm64"
+        #else
+            let machine = "unknown machine"
+        #endif
+        return "ballast \(number) (\(build), \(machine))\n"
+    }
+}

@@ -1,0 +1,24 @@
+// simulate: runs simulated scenarios by seed, for long searches and for looking at one run.
+// usage: simulate FIRST COUNT [--record]
+import EventLoop
+import TestKit
+
+let arguments = CommandLine.arguments
+let first = arguments.count > 1 ? UInt64(arguments[1]) ?? 1 : 1
+let count = arguments.count > 2 ? UInt64(arguments[2]) ?? 1 : 1
+let isRecording = arguments.contains("--record")
+var failures = 0
+var combined: UInt64 = 0
+for number in first..<(first + count) {
+    let scenario = try Scenario(number, recording: isRecording)
+    scenario.run()
+    combined = combined &* 31 &+ scenario.world.trace
+    for complaint in scenario.complaints {
+        print(complaint)
+        failures += 1
+    }
+    if isRecording { for line in scenario.world.record { print(line) } }
+}
+print("trace \(combined)")
+print("\(count) seeds from \(first): \(failures) complaints")
+if failures > 0 { Machine.exit(1) }

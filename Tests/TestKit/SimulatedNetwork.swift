@@ -1,0 +1,158 @@
+// The engine's view of the simulated world: the same seam as the system's network, edge-triggered as epoll is.
+public import Addresses
+public import EventLoop
+
+/// One worker's simulated network.
+public final class SimulatedNetwork: Network {
+    private let world: SimulatedWorld
+    private var sides: [Int32: Side] = [:]
+    private var backlog: [Side] = []
+    private var isAccepting = true
+    private var listenerToken: Token?
+    private var ready: [(side: Side?, token: Token, readiness: Readiness)] = []
+    private var batch: [ReadyEvent] = []
+    private var closing: [Side] = []
+    /// When the owner wants to be woken; nil is never.
+    public private(set) var sleepsUntil: Duration?
+    /// Connections that fail to be made at once, as when descriptors run out; in percent.
+    public var failingConnects = 0
+
+    public init(_ world: SimulatedWorld) { self.world = world }
+
+    public var openSockets: Int { sides.count }
+
+    public var monotonicTime: Duration { world.now }
+    public var wallSeconds: Int64 { 1_700_000_000 + Int64(world.now / .seconds(1)) }
+
+    public func listen(on endpoint: Endpoint, joining: Bool, token: Token) throws(SystemError) -> SocketID {
+        world.listen(endpoint, self, token)
+        listenerToken = token
+        return SocketID(rawValue: -2)
+    }
+
+    public func localEndpoint(of listener: SocketID) -> Endpoint? { nil }
+
+    public func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token) { isAccepting = accepting }
+
+    func offer(_ side: Side, _ token: Token) { backlog.append(side) }
+
+    public func accept(on listener: SocketID) -> Acceptance {
+        guard !backlog.isEmpty else { return .none }
+        let side = backlog.removeFirst()
+        side.network = self
+        sides[Int32(side.id)] = side
+        return .accepted(SocketID(rawValue: Int32(side.id)), peer: Endpoint(IPAddress(v4: 0x0a01_0203), port: 4000))
+    }
+
+    public func connect(to endpoint: Endpoint) throws(SystemError) -> SocketID {
+        if failingConnects > 0, world.seed.chance(failingConnects) {
+            throw SystemError(call: "socket", code: SystemError.tooManyFiles)
+        }
+        let side = world.connectEngine(self, to: endpoint)
+        sides[Int32(side.id)] = side
+        return SocketID(rawValue: Int32(side.id))
+    }
+
+    public func watch(_ socket: SocketID, token: Token) throws(SystemError) {
+        guard let side = sides[socket.rawValue] else { return }
+        side.token = token
+        // Edge-triggered: what is true at the moment of watching is told once.
+        var readiness: Readiness = side.isEstablished ? .writable : []
+        if !side.inbox.isEmpty { readiness.insert(.readable) }
+        if side.peerFinished { readiness.formUnion([.readable, .peerFinished]) }
+        if side.isReset { readiness.formUnion([.readable, .writable, .peerFinished, .hungUp, .failed]) }
+        if !readiness.isEmpty { ready.append((side, token, readiness)) }
+    }
+
+    func mark(_ side: Side, _ readiness: Readiness) {
+        guard let token = side.token else { return }
+        if let index = ready.firstIndex(where: { $0.side === side }) {
+            ready[index].readiness.formUnion(readiness)
+        } else {
+            ready.append((side, token, readiness))
+        }
+    }
+
+    public func receive(_ socket: SocketID, into buffer: Buffer) -> Transfer {
+        guard let side = sides[socket.rawValue] else { return .ended }
+        if side.inbox.isEmpty {
+            if side.isReset { return .failed(SystemError(call: "recv", code: SystemError.connectionReset)) }
+            return side.peerFinished ? .ended : .wouldBlock
+        }
+        let bytes = side.take(buffer.freeCount)
+        buffer.append { $0.put(bytes) }
+        return .moved(bytes.count)
+    }
+
+    public func send(_ socket: SocketID, _ first: Buffer?, _ second: Buffer?, limit: Int) -> Transfer {
+        guard let side = sides[socket.rawValue] else { return .ended }
+        if side.isReset { return .failed(SystemError(call: "sendmsg", code: SystemError.connectionReset)) }
+        var bytes = first?.copy() ?? []
+        let head = bytes.count
+        if let second { bytes += second.copy().prefix(limit) }
+        let count = side.send(bytes)
+        guard count > 0 else { return .wouldBlock }
+        first?.consume(min(count, head))
+        second?.consume(max(0, count - head))
+        return .moved(count)
+    }
+
+    public func hasInput(_ socket: SocketID) -> Bool {
+        guard let side = sides[socket.rawValue] else { return true }
+        return !side.inbox.isEmpty || side.peerFinished || side.isReset
+    }
+
+    public func finishSending(_ socket: SocketID) { sides[socket.rawValue]?.finish() }
+
+    public func close(_ socket: SocketID, resetting: Bool) {
+        if socket.rawValue == -2 {
+            world.stopListening(self)
+            isAccepting = false
+            for side in backlog { side.reset() }
+            backlog = []
+            return
+        }
+        guard let side = sides.removeValue(forKey: socket.rawValue) else { return }
+        if resetting { side.reset() } else { side.close() }
+        closing.append(side)
+    }
+
+    public func wait(atMost limit: Duration) -> Int {
+        batch = []
+        if !backlog.isEmpty, isAccepting, let token = listenerToken {
+            batch.append(ReadyEvent(token: token, readiness: .readable))
+        }
+        for event in ready where event.side?.isClosed != true {
+            batch.append(ReadyEvent(token: event.token, readiness: event.readiness))
+        }
+        ready = []
+        return batch.count
+    }
+
+    public func event(_ index: Int) -> ReadyEvent { batch[index] }
+
+    public func willSleep(until deadline: Duration?) { sleepsUntil = deadline }
+
+    public func endTurn() { closing = [] }
+
+    public var wake: @Sendable () -> Void { {} }
+}
+
+extension Buffer {
+    /// The filled bytes, for tests.
+    public func copy() -> [UInt8] {
+        withBytes { bytes in
+            var copy: [UInt8] = []
+            copy.reserveCapacity(bytes.count)
+            for index in bytes.indices { copy.append(bytes[index]) }
+            return copy
+        }
+    }
+}
+
+extension OutputSpan<UInt8> {
+    /// Appends bytes that are known to fit.
+    public mutating func put(_ bytes: [UInt8]) {
+        for byte in bytes { append(byte) }
+    }
+}

@@ -53,5 +53,14 @@ let package = Package(
             path: "Tests/TestKit", swiftSettings: settings),
         .executableTarget(
             name: "simulate", dependencies: ["EventLoop", "TestKit"], path: "Tests/Simulate", swiftSettings: settings),
+        tests("HTTPTests", ["HTTP", "TestKit"], exclude: ["Corpus"]),
+        tests("AddressesTests", ["Addresses"]),
+        tests("BalancingTests", ["Addresses", "Balancing", "TestKit"]),
+        tests("RelayTests", ["Balancing", "HTTP", "Relay"]),
+        tests("ConfigurationTests", ["Configuration"], exclude: ["Golden"]),
+        tests("MetricsTests", ["Metrics"]),
+        tests("EventLoopTests", ["Addresses", "EventLoop"]),
+        tests("EngineTests", ["TestKit"]),
+        tests("HouseRulesTests", []),
     ]
 )

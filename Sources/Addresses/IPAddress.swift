@@ -73,7 +73,10 @@ public struct IPAddress: Hashable, Sendable {
             guard let groups = groups(of: bytes), groups.count == 8 else { return nil }
             return number(of: groups)
         }
-        guard let head = groups(of: bytes[..<gap]), let tail = groups(of: bytes[(gap + 2)...]) else { return nil }
+        // A dotted part ends an address, so it cannot stand before the gap.
+        guard !bytes[..<gap].contains(UInt8(ascii: ".")), let head = groups(of: bytes[..<gap]),
+            let tail = groups(of: bytes[(gap + 2)...])
+        else { return nil }
         guard head.count + tail.count <= 7 else { return nil }
         return number(of: head + Array(repeating: 0, count: 8 - head.count - tail.count) + tail)
     }

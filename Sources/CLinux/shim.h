@@ -3,10 +3,7 @@
 #ifndef BALLAST_CLINUX_SHIM_H
 #define BALLAST_CLINUX_SHIM_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-
+/* _GNU_SOURCE stays undefined: it would change structs that other modules import as well. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,8 +15,9 @@
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 
-/* glibc declares accept4 for _GNU_SOURCE alone, which an earlier include may have decided. */
+/* glibc declares these for _GNU_SOURCE alone. */
 extern int accept4(int, struct sockaddr *__restrict, socklen_t *__restrict, int);
+extern int sched_getaffinity(pid_t, size_t, cpu_set_t *);
 
 static inline int clinux_accept(int fd, struct sockaddr_storage *from, socklen_t *size) {
     return accept4(fd, (struct sockaddr *)from, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -57,7 +55,7 @@ static inline ssize_t clinux_send2(int fd, const void *a, size_t a_size, const v
 /* The number of CPUs this process may run on; 0 when the kernel does not say. */
 static inline int clinux_affinity_count(void) {
     cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? __sched_cpucount(sizeof set, &set) : 0;
 }
 
 static const uint32_t clinux_in = EPOLLIN;

@@ -48,6 +48,8 @@ struct Setting {
 /// One line of a file that says something.
 enum INILine {
     case section(kind: String, name: String?, position: Position, source: String)
+    /// A section whose line is a mistake, already told.
+    case brokenSection
     case setting(Setting)
 }
 
@@ -118,6 +120,7 @@ struct INIReader {
         } catch {
             let message = (error as? Mistake)?.message ?? "\(error)"
             fail(number, start + 1, message, source, width: line.count - start)
+            lines.append(.brokenSection)
         }
     }
 

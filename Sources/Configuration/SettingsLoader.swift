@@ -97,6 +97,8 @@ public struct SettingsLoader {
                 seen = [:]
                 current = begin(kind, name, position, source)
                 isInUnknown = current == nil
+            case .brokenSection:
+                isInUnknown = true
             case .setting(let setting):
                 // One wrong section is one mistake: what stands in it is not judged.
                 if isInUnknown { continue }

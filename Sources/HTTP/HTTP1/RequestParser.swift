@@ -23,7 +23,7 @@ public struct RequestParser: Sendable {
 
     private var phase = Phase.line
     private var position = 0
-    /// Before this index there is no line feed that was not dealt with: a line that trickles in is searched once.
+    /// How many bytes there were when the last line was found incomplete: a field that trickles in is searched once.
     private var searched = 0
     private var emptyLines = 0
 
@@ -44,10 +44,9 @@ public struct RequestParser: Sendable {
         _ input: Span<UInt8>, limits: Limits, into head: inout MessageHead
     ) throws(ProtocolError) -> Bool {
         let bytes = input.extracting(first: limits.head)
-        if searched > 0 {
-            guard ByteScan.firstLineFeed(in: bytes, from: searched) != nil else {
-                return try incomplete(bytes, limits)
-            }
+        // Nothing but a control byte, the last one there was included, can end a field line or spoil it.
+        if phase == .fields, searched > 0, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
+            return try incomplete(bytes, limits)
         }
         if phase == .line {
             guard try parseRequestLine(bytes, limits, into: &head) else { return try incomplete(bytes, limits) }

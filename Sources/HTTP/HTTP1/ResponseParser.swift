@@ -19,8 +19,9 @@ public struct ResponseParser: Sendable {
     /// Parses as far as the bytes go; true when `head` is complete, as `RequestParser.parse`.
     public mutating func parse(_ input: Span<UInt8>, into head: inout MessageHead) throws(ProtocolError) -> Bool {
         let bytes = input.extracting(first: Self.headLimit)
-        if searched > 0 {
-            guard ByteScan.firstLineFeed(in: bytes, from: searched) != nil else { return try incomplete(bytes) }
+        // As in RequestParser: a field line that trickles in is searched once.
+        if hasStatusLine, searched > 0, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
+            return try incomplete(bytes)
         }
         if !hasStatusLine {
             guard let feed = ByteScan.firstLineFeed(in: bytes, from: position) else {

@@ -13,9 +13,14 @@ public struct SettingsError: Error, Equatable, Sendable {
 
     public init(_ position: Position, _ message: String, source: String = "", width: Int = 1) {
         self.position = position
-        self.message = message
-        self.source = source
+        self.message = Self.shortened(message, to: 400)
+        // A mark far to the right of a long line helps nobody.
+        self.source = position.column + width < 200 ? Self.shortened(source, to: 200) : ""
         self.width = width
+    }
+
+    private static func shortened(_ text: String, to limit: Int) -> String {
+        text.utf8.count <= limit ? text : String(decoding: Array(text.utf8).prefix(limit), as: UTF8.self) + "..."
     }
 
     /// The form that editors jump to, with the line and a mark under the mistake.
@@ -52,6 +57,8 @@ enum Suggestion {
 
     static func nearest(to word: String, among candidates: [String]) -> String? {
         let limit = min(2, max(1, word.utf8.count / 3))
+        // No key is longer; and the work grows with the square.
+        guard word.utf8.count <= 64 else { return nil }
         let best = candidates.map { ($0, distance(word, $0)) }.min { $0.1 < $1.1 }
         if let best, best.1 <= limit { return best.0 }
         // A word cut short or run on is meant more often than it is near.

@@ -73,6 +73,12 @@ public struct SettingsLoader {
     // MARK: Files
 
     private mutating func readFile(_ path: String, for include: Setting?) {
+        guard !openFiles.contains(path) else {
+            errors.append(
+                include?.error("'\(path)' includes itself", word: include?.words.first)
+                    ?? SettingsError(Position(file: path, line: 0, column: 0), "the file includes itself"))
+            return
+        }
         let bytes: [UInt8]
         do {
             bytes = try sources.read(path)

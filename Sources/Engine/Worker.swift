@@ -40,25 +40,25 @@ public final class Worker: Turning, @unchecked Sendable {
     private var runnable: [Token] = []
     private var running: [Token] = []
     private var prober: Prober?
-    private let clientLimit: Int
+    private let budget: ClientBudget
     private var random: RandomSource
     private var dateCache = (seconds: Int64(-1), date: HTTPDate(seconds: 0))
     private let drained: @Sendable () -> Void
     private var hasSaidDrained = false
 
     /// - Parameters:
-    ///   - clientLimit: client connections at a time.
+    ///   - budget: client connections that all workers together may have.
     ///   - checksHealth: one worker checks for all.
     ///   - seed: of request ids.
     ///   - drained: called once, after `drain`, when the last connection has closed.
     public init(
-        network: any Network, plan: Plan, log: EventLog, clientLimit: Int, checksHealth: Bool, seed: UInt64,
+        network: any Network, plan: Plan, log: EventLog, budget: ClientBudget, checksHealth: Bool, seed: UInt64,
         drained: @escaping @Sendable () -> Void
     ) {
         self.network = network
         self.plan = plan
         self.log = log
-        self.clientLimit = clientLimit
+        self.budget = budget
         self.drained = drained
         random = RandomSource(seed: seed)
         mailbox = Mailbox(wake: network.wake)
@@ -98,6 +98,7 @@ public final class Worker: Turning, @unchecked Sendable {
         let mail = mailbox.take()
         for message in mail { handle(message) }
         expireTimers()
+        closeSpoiled(count)
         for index in 0..<count { handle(network.event(index)) }
         runReady()
         if isDraining { checkDrained() }
@@ -111,6 +112,19 @@ public final class Worker: Turning, @unchecked Sendable {
     private func waitTime(_ limit: Duration) -> Duration {
         guard let next = timers.next else { return limit }
         return min(limit, max(.zero, next - now))
+    }
+
+    /// Closes kept connections on which something happened, before any request of this turn could be given to one: its
+    /// bytes would be taken for that request's answer.
+    private func closeSpoiled(_ count: Int) {
+        guard idle.count > 0 else { return }
+        for index in 0..<count {
+            let event = network.event(index)
+            guard event.token.kind == TokenKind.server.rawValue, let connection = servers[event.token],
+                connection.state == .kept
+            else { continue }
+            connection.handle(event.readiness, self)
+        }
     }
 
     private func handle(_ event: ReadyEvent) {
@@ -153,9 +167,10 @@ public final class Worker: Turning, @unchecked Sendable {
 
     // MARK: Clients
 
-    var hasRoomForClient: Bool { clients.count < clientLimit && !isDraining }
+    var hasRoomForClient: Bool { !isDraining && budget.hasRoom }
 
     func addClient(_ socket: SocketID, peer: Endpoint) {
+        budget.take()
         counters.add(.connections)
         let client = clients.insert { ClientConnection(token: $0, socket: socket, peer: peer, worker: self) }
         do throws(SystemError) {
@@ -168,6 +183,7 @@ public final class Worker: Turning, @unchecked Sendable {
 
     func removeClient(_ token: Token) {
         clients.remove(token)
+        budget.give()
         for listener in listeners.all { listener.resume(self) }
     }
 

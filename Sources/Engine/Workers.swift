@@ -32,12 +32,12 @@ public final class Workers {
     public init(plan: Plan, count: Int, log: EventLog, seed: UInt64) throws {
         var workers: [Worker] = []
         var loops: [Loop] = []
-        let perWorker = max(1, (plan.settings.maxConnections + count - 1) / count)
+        let budget = ClientBudget(limit: plan.settings.maxConnections)
         let drained = drained
         for index in 0..<count {
             let network = try EpollNetwork()
             let worker = Worker(
-                network: network, plan: plan, log: log, clientLimit: perWorker, checksHealth: index == 0,
+                network: network, plan: plan, log: log, budget: budget, checksHealth: index == 0,
                 seed: seed &+ UInt64(index), drained: { drained.arrive() })
             workers.append(worker)
             loops.append(Loop(label: "ballast.worker.\(index)", network: network, subject: worker))

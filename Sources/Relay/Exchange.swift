@@ -41,7 +41,8 @@ public struct Exchange: Sendable {
         /// The client broke the rules or a time limit of its own.
         case clientFailed(Failure)
         case clientLeft
-        /// The deadline passed. `isHeldByClient`: the response waits for the client to read, so the server is not silent.
+        /// The deadline passed. `isHeldByClient`: the request waits for the client to send, or the response for it to
+        /// read, so the server is not late.
         case expired(isHeldByClient: Bool)
     }
 
@@ -126,6 +127,7 @@ public struct Exchange: Sendable {
         case .sent(let ofBody):
             facts.hasSent = true
             facts.hasSentBody = facts.hasSentBody || ofBody
+            if ofBody, case .awaiting = state { deadline = TimeLimits.deadline(limits.response, from: now) }
             return .none
         case .requestEnded:
             requestHasEnded = true
@@ -218,8 +220,8 @@ public struct Exchange: Sendable {
         case .connecting:
             return attemptFailed(.connectTimeout, now: now)
         case .awaiting:
-            // While the client is still sending, its own time limit watches it and the server cannot be late.
-            guard requestHasEnded else {
+            // While the client has not sent, its own time limit watches it; a server that does not read is late.
+            guard requestHasEnded || !isHeldByClient else {
                 deadline = TimeLimits.deadline(limits.response, from: now)
                 return .none
             }

@@ -46,7 +46,7 @@ public enum Forwarding {
         HeadWriter.field(.host, host.isEmpty ? server.span : bytes.extracting(host.indices), to: &output)
         var replaced = FieldNames(.host, .xForwardedFor, .xRequestID, .expect)
         if !client.isTrusted {
-            replaced.formUnion(FieldNames(.xForwardedHost, .xForwardedProto, .xRealIP, .forwarded))
+            replaced.formUnion(FieldNames(.xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .forwarded))
         }
         HeadWriter.fields(head, bytes, except: replaced, underscores: settings.passesUnderscores, to: &output)
         forwardedFor(head, bytes, client, to: &output)

@@ -12,23 +12,22 @@ import Synchronization
 final class Daemon {
     private let settings: Settings
     private let log: EventLog
-    private let logQueue: DispatchQueue
+    private let writer: LogWriter
     /// Signals and the end's deadline; never a worker's work.
     private let control = DispatchQueue(label: "ballast.control")
 
     init(_ settings: Settings) {
         self.settings = settings
-        let queue = DispatchQueue(label: "ballast.log")
-        logQueue = queue
+        let writer = LogWriter()
+        self.writer = writer
         let level = LogLevel.allCases.first { $0.word == settings.logLevel } ?? .info
-        // A terminal or a pipe may be slow: loops hand their lines over and go on.
-        log = EventLog(level: level) { line in queue.async { File.write(line, to: 2) } }
+        log = EventLog(level: level) { writer.write($0) }
     }
 
     /// Runs until it is told to end.
     /// - Returns: the exit code.
     func run() -> Int32 {
-        defer { logQueue.sync {} }
+        defer { writer.flush() }
         Machine.ignoreBrokenPipes()
         let limited = settingsWithin(descriptors: Machine.raiseDescriptorLimit())
         let workers: Workers

@@ -7,6 +7,7 @@ func refuse(_ text: String) -> Never {
     Machine.exit(2)
 }
 
+Machine.holdStandardDescriptors()
 do throws(Command.Mistake) {
     switch try Command.parse(Array(CommandLine.arguments.dropFirst())) {
     case .help:

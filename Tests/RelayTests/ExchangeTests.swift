@@ -138,8 +138,12 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
         _ = exchange.handle(.began(.post, hasBody: true), now: .zero)
         _ = exchange.handle(.chosen(server: 0), now: .zero)
         _ = exchange.handle(.connected(isKept: false), now: .zero)
-        #expect(exchange.handle(.expired(isHeldByClient: false), now: .seconds(60)) == .none)
+        #expect(exchange.handle(.expired(isHeldByClient: true), now: .seconds(60)) == .none)
         #expect(exchange.deadline == .seconds(120))
+        _ = exchange.handle(.sent(ofBody: true), now: .seconds(100))
+        #expect(exchange.deadline == .seconds(160))
+        // A server that stops reading is late, whoever else waits.
+        #expect(exchange.handle(.expired(isHeldByClient: false), now: .seconds(160)) == .reply(.firstByteTimeout))
     }
 
     @Test func clientsThatLeaveAreCountedByPhase() {

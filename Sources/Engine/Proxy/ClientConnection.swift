@@ -28,6 +28,7 @@ final class ClientConnection {
     private var parser = RequestParser()
     private var driver: ExchangeDriver?
     private var requests = 0
+    private var isClosed = false
     private var alarm = Alarm()
 
     /// Of a body that nobody wants, at most this much is read over, for at most this long, to keep the connection.
@@ -47,7 +48,8 @@ final class ClientConnection {
 
     /// No request is under way and nothing of one has arrived.
     var isIdle: Bool {
-        if case .head = state { return driver == nil && wire.inputCount == 0 }
+        // Empty lines before a request are nothing (RFC 9112, 2.2).
+        if case .head = state { return !parser.hasBegun && (driver != nil || wire.inputCount == 0) }
         return false
     }
 
@@ -119,7 +121,7 @@ final class ClientConnection {
             }
             guard isComplete else {
                 // The limit is for the whole head: bytes that trickle in do not renew it.
-                if !wasBegun { setAlarm(worker.plan.settings.timeoutHead) }
+                if !wasBegun, parser.hasBegun { setAlarm(worker.plan.settings.timeoutHead) }
                 if wire.stream.mayRead { worker.runLater(token) }
                 return
             }
@@ -204,7 +206,7 @@ final class ClientConnection {
         worker.count(.replied(failure), status: failure.status)
         let isHead = parser.hasStartLine && driver?.requestHead.method == .head
         releaseDriver()
-        let context = Replies.Context(requestID: nil, date: worker.date, connection: .close, isHead: isHead)
+        let context = Replies.Context(requestID: [], date: worker.date, connection: .close, isHead: isHead)
         Replies.write(failure, context, to: wire.outputBlock(worker.loop))
         closeAfterAnswer()
     }
@@ -251,11 +253,9 @@ final class ClientConnection {
 
     /// Ends at once whatever is under way: ballast is stopping now.
     func abort() {
-        if case .exchanging = state {
-            driver?.abort()
-        } else {
-            close()
-        }
+        if case .exchanging = state { driver?.abort() }
+        // Whatever of that answer the socket took is on its way; nothing is waited for.
+        if !isClosed { close() }
     }
 
     func releaseDriver() {
@@ -268,6 +268,7 @@ final class ClientConnection {
     /// - Parameter resetting: so that a cut answer cannot be taken for a whole one.
     func close(resetting: Bool = false) {
         releaseDriver()
+        isClosed = true
         alarm.set(nil, token: token, in: &worker.timers)
         wire.close(resetting: resetting, worker.loop)
         worker.removeClient(token)

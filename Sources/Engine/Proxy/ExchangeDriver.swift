@@ -58,7 +58,6 @@ final class ExchangeDriver {
         requestPump = BodyPump(framing, leaving: framing)
         requestFlow = .done
         responseFlow = .done
-        isRequestBroken = false
         keepsClient = false
         tell(.began(requestHead.method, hasBody: framing != .none))
     }
@@ -128,7 +127,9 @@ final class ExchangeDriver {
     // MARK: Servers
 
     private func open(_ index: Int, fresh: Bool) -> Exchange.Event? {
+        // Nothing of the last attempt may reach into this one.
         responseParser = ResponseParser()
+        isRequestBroken = false
         let mayReplay = requestHead.method.isIdempotent && requestPump.isSourceDone
         if !fresh, let kept = worker.leaseIdle(backend: backend, server: index, mayReplay: mayReplay) {
             kept.lease(self, worker)
@@ -145,6 +146,8 @@ final class ExchangeDriver {
 
     func serverIsConnected(_ connection: ServerConnection, isKept: Bool) {
         tell(.connected(isKept: isKept))
+        // A server may have answered before it was asked anything; its bytes came with the same event.
+        if self.server === connection { pumpResponse() }
     }
 
     func serverFailed(_ failure: Failure) {
@@ -199,8 +202,7 @@ final class ExchangeDriver {
         let keeps =
             !failure.isClientsFault && client.mayPersist && Persistence.isKept(after: requestHead)
         let context = Replies.Context(
-            requestID: ownRequestID == nil ? requestID : nil, date: worker.date,
-            connection: connectionField(keeps), isHead: isHead)
+            requestID: requestIDBytes, date: worker.date, connection: connectionField(keeps), isHead: isHead)
         Replies.write(failure, context, to: client.wire.outputBlock(worker.loop))
         let rest = requestPump.isSourceDone ? nil : requestPump
         end(.replied(failure), status: failure.status)
@@ -253,6 +255,7 @@ final class ExchangeDriver {
 
     func expire(_ time: Duration) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
-        tell(.expired(isHeldByClient: responseFlow == .blocked))
+        let isResponding = if case .responding = machine.state { true } else { false }
+        tell(.expired(isHeldByClient: isResponding ? responseFlow == .blocked : requestFlow == .needsInput))
     }
 }

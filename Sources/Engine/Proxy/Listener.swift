@@ -13,6 +13,7 @@ final class Listener {
     let endpoint: Endpoint
     private let socket: SocketID
     private var isAccepting = true
+    private var warnedAt: Duration?
     private var alarm = Alarm()
 
     init(token: Token, socket: SocketID, endpoint: Endpoint) {
@@ -34,11 +35,18 @@ final class Listener {
                 return
             case .failed(let error):
                 worker.counters.add(.acceptErrors)
-                worker.log.say(.warning, "\(endpoint): cannot accept: \(error); trying again in \(Self.pause)")
+                warn(error, worker)
                 suspend(worker)
                 return
             }
         }
+    }
+
+    /// One line for a time of need, not one for each try.
+    private func warn(_ error: SystemError, _ worker: Worker) {
+        if let warnedAt, worker.now - warnedAt < .seconds(60) { return }
+        warnedAt = worker.now
+        worker.log.say(.warning, "\(endpoint): cannot accept: \(error); trying again every \(Self.pause)")
     }
 
     private func suspend(_ worker: Worker) {

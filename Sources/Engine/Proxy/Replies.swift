@@ -6,14 +6,15 @@ import Relay
 enum Replies {
     /// What an answer needs besides its failure.
     struct Context {
-        var requestID: InlineArray<32, UInt8>?
+        /// Empty where the request has none: its head never was.
+        var requestID: [UInt8]
         var date: HTTPDate
         var connection: Forwarding.Connection
         /// The request was HEAD: the answer has no body.
         var isHead: Bool
     }
 
-    /// Writes the whole answer to `output`, which is empty.
+    /// Writes the whole answer to `output`, behind interim heads that may stand there.
     static func write(_ failure: Failure, _ context: Context, to output: Buffer) {
         let status = failure.status
         let body =
@@ -26,7 +27,7 @@ enum Replies {
         output.append { target in
             target.put(Array(head.utf8).span)
             HeadWriter.field(.date, context.date.bytes.span, to: &target)
-            if let id = context.requestID { HeadWriter.field(.xRequestID, id.span, to: &target) }
+            if !context.requestID.isEmpty { HeadWriter.field(.xRequestID, context.requestID.span, to: &target) }
             Forwarding.connection(context.connection, to: &target)
             target.put("\r\n")
             if !context.isHead { target.put(Array(body.utf8).span) }

@@ -4,6 +4,9 @@ import EventLoop
 
 /// A stream, what was read from it and is not consumed, and what is to be sent and is not gone.
 struct Wire {
+    /// Bytes of a block: the most that is read at a time, and the most that waits on one side.
+    static let blockSize = 64 << 10
+
     var stream: Stream
     private(set) var input: Buffer?
     private(set) var output: Buffer?

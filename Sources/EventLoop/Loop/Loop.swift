@@ -21,6 +21,7 @@ public final class Loop {
     private let label: String
     private let descriptor: Int32
     private let subject: any Turning
+    private let wake: @Sendable () -> Void
     private var source: (any DispatchSourceRead)?
 
     /// - Parameters:
@@ -30,6 +31,7 @@ public final class Loop {
         self.label = label
         descriptor = network.descriptor
         self.subject = subject
+        wake = network.wake
     }
 
     /// Starts the turns. Call it once.
@@ -42,5 +44,7 @@ public final class Loop {
         }
         source.activate()
         self.source = source
+        // The first turn: timers that were set before would otherwise wait for the first event.
+        wake()
     }
 }

@@ -68,6 +68,17 @@ public enum Machine {
     /// Ignores SIGPIPE: a peer that has gone is an error of the call that found out.
     public static func ignoreBrokenPipes() { _ = signal(SIGPIPE, SIG_IGN) }
 
+    /// Opens /dev/null where standard input, output or error is closed: the next socket would become it.
+    public static func holdStandardDescriptors() {
+        while true {
+            let number = unsafe open("/dev/null", O_RDWR)
+            if number < 0 || number > 2 {
+                if number > 2 { _ = Glibc.close(number) }
+                return
+            }
+        }
+    }
+
     /// Ends the process.
     public static func exit(_ code: Int32) -> Never { Glibc.exit(code) }
 }

@@ -6,8 +6,9 @@ enum FieldParser {
     enum Step { case field, end, incomplete }
 
     /// Reads the line at `position` and moves it past the line.
+    /// - Parameter isRequest: Host and Expect mean something in requests only.
     static func step(
-        _ bytes: Span<UInt8>, at position: inout Int, limit: Int, into head: inout MessageHead
+        _ bytes: Span<UInt8>, at position: inout Int, limit: Int, isRequest: Bool, into head: inout MessageHead
     ) throws(ProtocolError) -> Step {
         guard position < bytes.count else { return .incomplete }
         let first = bytes[position]
@@ -31,7 +32,7 @@ enum FieldParser {
         slot.value = ByteScan.trimmed(bytes, ByteRange(start: index + 1, count: end - index - 1))
         slot.known = FieldName.classify(bytes, slot.name)
         guard head.fieldCount < limit else { throw .tooManyFields }
-        try note(slot, bytes, in: &head)
+        try note(slot, bytes, isRequest: isRequest, in: &head)
         head.slots[head.fieldCount] = slot
         head.fieldCount += 1
         position = end + 2
@@ -53,7 +54,7 @@ enum FieldParser {
     }
 
     private static func note(
-        _ slot: FieldSlot, _ bytes: Span<UInt8>, in head: inout MessageHead
+        _ slot: FieldSlot, _ bytes: Span<UInt8>, isRequest: Bool, in head: inout MessageHead
     ) throws(ProtocolError) {
         guard slot.known != .other else { return }
         let isRepeated = head.present.contains(slot.known)
@@ -65,21 +66,21 @@ enum FieldParser {
         case .transferEncoding:
             guard !isRepeated else { throw .malformedTransferEncoding }
             try noteTransferEncoding(slot.value, bytes, in: &head)
-        case .host:
+        case .host where isRequest:
             guard !isRepeated, HostSyntax.isValid(bytes, slot.value) else { throw .malformedHost }
             head.host = slot.value
         case .connection:
             forEachElement(bytes, slot.value) { head.connection.insert(option(bytes, $0)) }
-        case .expect:
+        case .expect where isRequest:
             guard !isRepeated, ByteScan.equal(bytes, slot.value, ignoringCaseOf: "100-continue") else {
                 throw .unknownExpectation
             }
             head.expectsContinue = true
         case .keepAlive:
             forEachElement(bytes, slot.value) { noteKeepAlive($0, bytes, in: &head) }
-        case .other, .date, .forwarded, .http2Settings, .maxForwards, .proxyAuthenticate, .proxyAuthorization,
+        case .other, .host, .expect, .date, .forwarded, .http2Settings, .maxForwards, .proxyAuthenticate, .proxyAuthorization,
             .proxyConnection, .te, .trailer, .upgrade, .via, .xForwardedFor, .xForwardedHost, .xForwardedProto,
-            .xRealIP, .xRequestID:
+            .xForwardedOther, .xRealIP, .xRequestID:
             break
         }
     }

@@ -92,7 +92,8 @@ public enum HeadWriter {
         .contentLength, .proxyAuthenticate, .proxyAuthorization)
 
     /// Names that no Connection field may take away: losing them would change what the message means.
-    private static let protected = FieldNames(.host, .xForwardedFor, .xForwardedHost, .xForwardedProto)
+    private static let protected = FieldNames(
+        .host, .xForwardedFor, .xForwardedHost, .xForwardedProto, .xForwardedOther)
 
     private static func isNamedByConnection(
         _ field: FieldSlot, _ head: borrowing MessageHead, _ bytes: Span<UInt8>

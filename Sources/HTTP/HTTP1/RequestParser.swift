@@ -30,10 +30,13 @@ public struct RequestParser: Sendable {
     /// RFC 9112, 2.2 asks to ignore at least one empty line before a request; more than this is noise.
     private static let maximumEmptyLines = 2
 
+    /// Bytes of a method: longer than any that is registered.
+    private static let maximumMethod = 64
+
     public init() {}
 
-    /// Whether any byte of a message has been seen.
-    public var hasBegun: Bool { position > 0 || searched > 0 }
+    /// Whether any byte of a message has been seen; empty lines before it are none.
+    public var hasBegun: Bool { phase == .fields || searched > position }
 
     /// Whether the request line is parsed: the head's method and target are known then.
     public var hasStartLine: Bool { phase == .fields }
@@ -53,7 +56,7 @@ public struct RequestParser: Sendable {
             phase = .fields
         }
         while true {
-            switch try FieldParser.step(bytes, at: &position, limit: limits.fields, into: &head) {
+            switch try FieldParser.step(bytes, at: &position, limit: limits.fields, isRequest: true, into: &head) {
             case .field: continue
             case .incomplete: return try incomplete(bytes, limits)
             case .end:
@@ -67,8 +70,8 @@ public struct RequestParser: Sendable {
     private mutating func incomplete(_ bytes: Span<UInt8>, _ limits: Limits) throws(ProtocolError) -> Bool {
         searched = bytes.count
         if phase == .line {
-            // "method SP target SP version CRLF" with the longest method there is and a target at its limit.
-            guard bytes.count - position <= limits.target + 64 else { throw .targetTooLong }
+            // "method SP target SP version CRLF" with the longest method and a target at its limit.
+            guard bytes.count - position <= limits.target + Self.maximumMethod + 12 else { throw .targetTooLong }
         }
         guard bytes.count < limits.head else { throw .headTooLarge }
         return false
@@ -91,6 +94,8 @@ public struct RequestParser: Sendable {
         guard bytes[index] == 0x20, index > position else { throw .malformedRequestLine }
         guard let feed = ByteScan.firstLineFeed(in: bytes, from: index) else { return false }
         guard bytes[feed - 1] == 0x0d else { throw .malformedRequestLine }
+
+        guard index - position <= Self.maximumMethod else { throw .methodTooLong }
 
         head.reset()
         head.methodName = ByteRange(start: position, count: index - position)

@@ -13,9 +13,6 @@ public struct ResponseParser: Sendable {
 
     public init() {}
 
-    /// Whether any byte of a message has been seen.
-    public var hasBegun: Bool { position > 0 || searched > 0 }
-
     /// Parses as far as the bytes go; true when `head` is complete, as `RequestParser.parse`.
     public mutating func parse(_ input: Span<UInt8>, into head: inout MessageHead) throws(ProtocolError) -> Bool {
         let bytes = input.extracting(first: Self.headLimit)
@@ -33,7 +30,7 @@ public struct ResponseParser: Sendable {
             hasStatusLine = true
         }
         while true {
-            switch try FieldParser.step(bytes, at: &position, limit: Self.fieldsLimit, into: &head) {
+            switch try FieldParser.step(bytes, at: &position, limit: Self.fieldsLimit, isRequest: false, into: &head) {
             case .field: continue
             case .incomplete: return try incomplete(bytes)
             case .end:

@@ -6,6 +6,8 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case connection, contentLength, date, expect, forwarded, host, http2Settings, keepAlive, maxForwards
     case proxyAuthenticate, proxyAuthorization, proxyConnection, te, trailer, transferEncoding, upgrade, via
     case xForwardedFor, xForwardedHost, xForwardedProto, xRealIP, xRequestID
+    /// Any further name that begins with `X-Forwarded-`: servers believe Port, Prefix, Scheme and others too.
+    case xForwardedOther
 
     /// The name in the spelling ballast writes; empty for `other`.
     public var text: StaticString {
@@ -33,13 +35,18 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .xForwardedProto: "X-Forwarded-Proto"
         case .xRealIP: "X-Real-IP"
         case .xRequestID: "X-Request-ID"
+        case .xForwardedOther: "X-Forwarded-"
         }
     }
 
     /// Names the bytes of `range`. Constant work: length and first letter leave one candidate.
     static func classify(_ bytes: Span<UInt8>, _ range: ByteRange) -> FieldName {
-        let name = candidate(length: range.count, first: bytes[range.start] | 0x20)
-        return name != .other && ByteScan.equal(bytes, range, ignoringCaseOf: name.text) ? name : .other
+        let first = bytes[range.start] | 0x20
+        let name = candidate(length: range.count, first: first)
+        if name != .other, ByteScan.equal(bytes, range, ignoringCaseOf: name.text) { return name }
+        guard first == UInt8(ascii: "x"), range.count > 12 else { return .other }
+        let prefix = ByteRange(start: range.start, count: 12)
+        return ByteScan.equal(bytes, prefix, ignoringCaseOf: FieldName.xForwardedOther.text) ? .xForwardedOther : .other
     }
 
     private static func candidate(length: Int, first: UInt8) -> FieldName {

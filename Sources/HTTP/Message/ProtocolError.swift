@@ -4,7 +4,7 @@
 /// The same violation in a response is always answered with 502.
 public enum ProtocolError: Error, CaseIterable, Sendable {
     case malformedRequestLine, malformedTarget, targetTooLong, malformedVersion, unsupportedVersion
-    case methodNotAllowed, tunnelNotSupported
+    case methodNotAllowed, methodTooLong, tunnelNotSupported
     case malformedField, foldedField, headTooLarge, tooManyFields
     case missingHost, malformedHost, unknownExpectation
     case malformedContentLength, contentLengthWithTransferEncoding
@@ -19,7 +19,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .headTooLarge, .tooManyFields: 431
         case .unsupportedVersion: 505
         case .methodNotAllowed: 405
-        case .tunnelNotSupported, .unknownTransferCoding: 501
+        case .methodTooLong, .tunnelNotSupported, .unknownTransferCoding: 501
         case .unknownExpectation: 417
         case .malformedRequestLine, .malformedTarget, .malformedVersion, .malformedField, .foldedField, .missingHost,
             .malformedHost, .malformedContentLength, .contentLengthWithTransferEncoding, .malformedTransferEncoding,
@@ -38,6 +38,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .malformedVersion: "the HTTP version is not valid (RFC 9112, 2.3)"
         case .unsupportedVersion: "only HTTP/1.0 and HTTP/1.1 are served here"
         case .methodNotAllowed: "TRACE is not allowed here"
+        case .methodTooLong: "the method is longer than any that is known (RFC 9112, 3)"
         case .tunnelNotSupported: "CONNECT is not supported here"
         case .malformedField: "a field line is not valid (RFC 9112, 5)"
         case .foldedField: "a field line is folded (RFC 9112, 5.2)"

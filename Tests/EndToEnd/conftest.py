@@ -1,0 +1,204 @@
+"""What the end-to-end tests share: the real binary, real replicas, and sockets that say exactly what they are told."""
+
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+import requests
+
+root = pathlib.Path(__file__).resolve().parents[2]
+binary = pathlib.Path(os.environ.get("BALLAST", root / ".build" / "release" / "ballast"))
+patience = 30
+
+
+def wait_until(condition, what):
+    """Waits for something that must come; fails loudly if it does not."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    pytest.fail(f"waited {patience} s in vain for {what}")
+
+
+class Process:
+    """A process whose output lines can be waited for."""
+
+    def __init__(self, command, stream="stdout", **options):
+        self.process = subprocess.Popen(
+            [str(word) for word in command], text=True, **{stream: subprocess.PIPE}, **options
+        )
+        self.lines = []
+        threading.Thread(target=self.read, args=(getattr(self.process, stream),), daemon=True).start()
+
+    def read(self, stream):
+        for line in stream:
+            self.lines.append(line.rstrip("\n"))
+
+    def line(self, pattern):
+        """The first line, from now on or before, that matches."""
+        def find():
+            return next((found for text in list(self.lines) if (found := re.search(pattern, text))), None)
+
+        return wait_until(find, f"a line like {pattern!r} in {self.lines}")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        return self.process.wait(timeout=patience)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+class Replica:
+    def __init__(self, name, port=0):
+        self.name = name
+        self.process = Process(["/usr/bin/python3", root / "Tests/EndToEnd/replica.py", name, str(port)])
+        self.port = int(self.process.line(r"^(\d+)$")[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        wait_until(self.answers, f"replica {name} to answer")
+
+    def answers(self):
+        try:
+            return requests.get(self.url + "/health", timeout=patience).ok
+        except requests.ConnectionError:
+            return False
+
+    def books(self):
+        return requests.get(self.url + "/books", timeout=patience).json()
+
+
+class Ballast:
+    """The real binary on a free port."""
+
+    def __init__(self, folder, servers, *settings):
+        ports = " ".join(f"127.0.0.1:{getattr(server, 'port', server)}" for server in servers)
+        self.file = folder / "ballast.ini"
+        self.file.write_text("\n".join(["listen = 127.0.0.1:0", f"servers = {ports}", *settings]) + "\n")
+        self.process = Process([binary, "-c", self.file], stream="stderr")
+        self.port = int(self.process.line(r"listening on 127\.0\.0\.1:(\d+)")[1])
+        self.process.line("is ready")
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def raw(self, data, half_close=False):
+        """Everything that comes back for these bytes until the connection closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=patience) as connection:
+            connection.sendall(data)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+            return read_all(connection)
+
+
+def read_all(connection):
+    received = b""
+    try:
+        while piece := connection.recv(65536):
+            received += piece
+    except ConnectionResetError:
+        received += b"<reset>"
+    return received
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a ballast and ends it with the test."""
+    started = []
+
+    def begin(servers, *settings):
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(Ballast(folder, servers, *settings))
+        return started[-1]
+
+    yield begin
+    for ballast in started:
+        ballast.process.kill()
+
+
+@pytest.fixture(scope="session")
+def replicas():
+    """Three replicas that live through the whole session; tests that kill start their own."""
+    three = [Replica(name) for name in ("one", "two", "three")]
+    yield three
+    for replica in three:
+        replica.process.kill()
+
+
+@pytest.fixture
+def mortal():
+    """Makes replicas that end with the test."""
+    made = []
+
+    def make(name, port=0):
+        made.append(Replica(name, port))
+        return made[-1]
+
+    yield make
+    for replica in made:
+        replica.process.kill()
+
+
+class ScriptedServer:
+    """A server that answers each connection with what a function says, and keeps what it was sent."""
+
+    def __init__(self, behave):
+        self.received = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.behave = behave
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        with connection:
+            connection.settimeout(patience)
+            try:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    piece = connection.recv(65536)
+                    if not piece:
+                        return
+                    head += piece
+                self.received.append(head)
+                self.behave(connection, head)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
+
+
+@pytest.fixture
+def scripted():
+    made = []
+
+    def make(behave):
+        made.append(ScriptedServer(behave))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+def pytest_configure(config):
+    if not binary.exists():
+        pytest.exit(f"{binary} is missing; build it with: swift build -c release", returncode=2)
+

@@ -1,0 +1,132 @@
+"""A real inference replica for the end-to-end tests: FastAPI under uvicorn, keeping books on what it was asked.
+
+Runs under the distribution's Python, which has both. Prints its port when it is ready to be connected to.
+usage: replica.py NAME [PORT]
+"""
+
+import asyncio
+import hashlib
+import json
+import socket
+import sys
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+name = sys.argv[1]
+app = FastAPI()
+seen = []
+confirmed = {}
+left = []
+
+
+@app.get("/health")
+async def health():
+    return {"status": "ok"}
+
+
+@app.api_route("/predict", methods=["GET", "POST"])
+async def predict(request: Request):
+    seen.append(request.headers.get("x-request-id"))
+    body = await request.body()
+    return {"replica": name, "received": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+@app.get("/fields")
+async def fields(request: Request):
+    return {"fields": [[key.decode("latin-1"), value.decode("latin-1")] for key, value in request.headers.raw]}
+
+
+@app.post("/echo")
+async def echo(request: Request):
+    """Sends the body back in pieces whose length it does not tell beforehand."""
+    body = await request.body()
+
+    async def pieces():
+        for start in range(0, len(body), 300_000):
+            yield body[start : start + 300_000]
+
+    return StreamingResponse(pieces(), media_type="application/octet-stream")
+
+
+@app.get("/bytes/{count}")
+async def many(count: int):
+    block = bytes(range(256)) * 256
+    whole = (block * (count // len(block) + 1))[:count]
+    return Response(whole, media_type="application/octet-stream")
+
+
+@app.get("/slow/{milliseconds}")
+async def slow(milliseconds: int):
+    seen.append("slow")
+    await asyncio.sleep(milliseconds / 1000)
+    return {"replica": name}
+
+
+@app.get("/steps/{ident}")
+async def steps(ident: str, count: int = 5):
+    """Server-sent events; each is sent only after the client has confirmed the one before."""
+
+    async def events():
+        for number in range(count):
+            while confirmed.get(ident, -1) < number - 1:
+                await asyncio.sleep(0.005)
+            yield f"data: {number}\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+@app.post("/confirm/{ident}/{number}")
+async def confirm(ident: str, number: int):
+    confirmed[ident] = number
+    return {}
+
+
+@app.get("/endless/{ident}")
+async def endless(ident: str):
+    """Sends an event every 20 ms until the client goes, and keeps a note of that."""
+
+    async def events():
+        try:
+            while True:
+                yield "data: x\n\n"
+                await asyncio.sleep(0.02)
+        finally:
+            left.append(ident)
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+@app.get("/books")
+async def books():
+    return {"replica": name, "seen": seen, "left": left}
+
+
+@app.post("/v1/chat/completions")
+async def chat(request: Request):
+    asked = json.loads(await request.body())
+    words = ["The", " hull", " is", " steady", "."]
+    base = {"id": f"chatcmpl-{name}", "created": 1700000000, "model": asked["model"]}
+    if not asked.get("stream"):
+        message = {"role": "assistant", "content": "".join(words)}
+        usage = {"prompt_tokens": 1, "completion_tokens": len(words), "total_tokens": len(words) + 1}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        return JSONResponse({**base, "object": "chat.completion", "choices": choices, "usage": usage})
+
+    async def events():
+        for word in words:
+            choices = [{"index": 0, "delta": {"content": word}, "finish_reason": None}]
+            yield "data: " + json.dumps({**base, "object": "chat.completion.chunk", "choices": choices}) + "\n\n"
+            await asyncio.sleep(0.01)
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0))
+listener.listen(512)
+print(listener.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[listener])

@@ -1,0 +1,135 @@
+"""The proxies under test and the replica behind them: started alike, measured alike."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+root = pathlib.Path(__file__).resolve().parents[2]
+binaries = root / ".build" / "release"
+folder = pathlib.Path(tempfile.mkdtemp(prefix="ballast-bench-"))
+ports = {"ballast": 18080, "nginx": 18081, "haproxy": 18082}
+replica_port = 18090
+
+NGINX = """worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log stderr crit;
+events {{ worker_connections 20000; }}
+http {{
+    access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}; proxy_temp_path {folder};
+    upstream replica {{ server 127.0.0.1:{replica}; keepalive 256; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://replica; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;
+            proxy_read_timeout 1h;
+            proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Request-ID $request_id;
+        }}
+    }}
+}}
+"""
+
+HAPROXY = """global
+    nbthread 1
+    maxconn 20000
+defaults
+    mode http
+    option http-no-delay
+    option forwardfor
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+    http-reuse always
+    unique-id-format %{{+X}}o%ci%cp%Ts%rt
+    unique-id-header X-Request-ID
+listen front
+    bind 127.0.0.1:{port} backlog 4096
+    server replica 127.0.0.1:{replica} pool-max-conn 256
+"""
+
+BALLAST = """listen = 127.0.0.1:{port}
+servers = 127.0.0.1:{replica}
+threads = 1
+pool-size = 256
+requests-per-connection = 1000000000
+"""
+
+
+def prepare():
+    """Installs what is missing and builds."""
+    wanted = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "valgrind": "valgrind", "strace": "strace"}
+    missing = [package for tool, package in wanted.items() if not shutil.which(tool)]
+    script = f"source Scripts/common.sh; need_swift; need_packages {' '.join(missing)}; build_release"
+    subprocess.run(["bash", "-c", script], cwd=root, check=True, stdout=subprocess.DEVNULL)
+
+
+def pinned(processor, command):
+    return ["taskset", "-c", str(processor), *command] if os.cpu_count() > 1 else command
+
+
+class Running:
+    """A process that is measured and ended."""
+
+    def __init__(self, name, command, port, processor):
+        self.name, self.port = name, port
+        self.process = subprocess.Popen(pinned(processor, [str(word) for word in command]), stderr=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).read()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise SystemExit(f"{name} does not answer on port {port}")
+
+    def processes(self):
+        """The process with its workers."""
+        found = [self.process.pid]
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+        return found
+
+    def cpu(self):
+        """CPU seconds so far, user and kernel, of all threads."""
+        total = 0
+        for process in self.processes():
+            for task in pathlib.Path(f"/proc/{process}/task").iterdir():
+                total += int((task / "schedstat").read_text().split()[0])
+        return total / 1e9
+
+    def memory(self):
+        """Resident bytes."""
+        pages = 0
+        for process in self.processes():
+            pages += int(pathlib.Path(f"/proc/{process}/statm").read_text().split()[1])
+        return pages * 4096
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_replica(*options):
+    command = [binaries / "demo-replica", "--port", replica_port, "--slots", 4000, *options]
+    return Running("replica", command, replica_port, 1)
+
+
+def start(name):
+    values = {"folder": folder, "port": ports[name], "replica": replica_port}
+    text = {"ballast": BALLAST, "nginx": NGINX, "haproxy": HAPROXY}[name].format(**values)
+    file = folder / f"{name}.conf"
+    file.write_text(text)
+    commands = {"ballast": [binaries / "ballast", "-c", file], "nginx": ["nginx", "-c", file],
+                "haproxy": ["haproxy", "-db", "-f", file]}
+    return Running(name, commands[name], ports[name], 0)
+
+
+def available():
+    return [name for name in ports if name == "ballast" or shutil.which(name)]

@@ -1,0 +1,41 @@
+# What the scripts share: where they are, the toolchain, packages, the build. Sourced, never run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+
+need_swift() {
+    command -v swift >/dev/null && return
+    echo "Swift is not installed. Install a toolchain of version 6.2 or later for this system (swift.org/install)," >&2
+    echo "put its usr/bin folder on PATH, and run this again." >&2
+    exit 1
+}
+
+# Installs the Debian packages among its arguments that are missing.
+need_packages() {
+    local missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "These packages are missing; install them with: sudo apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # Services that a package would start (nginx, haproxy) stay down: their ports may be in use.
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || {
+        rm -f /usr/sbin/policy-rc.d
+        return 1
+    }
+    rm -f /usr/sbin/policy-rc.d
+}
+
+build_release() {
+    say "building a release"
+    swift build -c release
+}

@@ -14,8 +14,8 @@ FEW, MANY = 1000, 3000
 REQUEST = b"GET /health HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n"
 POST = (b"POST /predict HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench/1.0\r\nContent-Type: application/json\r\n"
         b"Content-Length: 256\r\n\r\n" + b"x" * 256)
-STREAM = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nContent-Length: 34\r\n\r\n"
-          b'{"stream": true, "max_tokens":%4d}')
+STREAM = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nContent-Length: 35\r\n\r\n"
+          b'{"stream": true, "max_tokens":%5d}')
 
 
 def exchange(connection, request, count):

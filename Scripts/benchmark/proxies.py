@@ -34,7 +34,7 @@ http {{
 
 HAPROXY = """global
     nbthread 1
-    maxconn 20000
+    maxconn 9000
 defaults
     mode http
     option http-no-delay

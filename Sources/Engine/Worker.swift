@@ -117,7 +117,8 @@ public final class Worker: Turning, @unchecked Sendable {
     /// Closes kept connections on which something happened, before any request of this turn could be given to one: its
     /// bytes would be taken for that request's answer.
     private func closeSpoiled(_ count: Int) {
-        guard idle.count > 0 else { return }
+        // A single event has nobody to come before.
+        guard count > 1 else { return }
         for index in 0..<count {
             let event = network.event(index)
             guard event.token.kind == TokenKind.server.rawValue, let connection = servers[event.token],
@@ -138,6 +139,7 @@ public final class Worker: Turning, @unchecked Sendable {
     }
 
     private func expireTimers() {
+        guard let next = timers.next, next <= now else { return }
         while let (token, time) = timers.popDue(at: now) {
             switch TokenKind(rawValue: token.kind) {
             case .client: clients[token]?.expire(time)
@@ -154,6 +156,7 @@ public final class Worker: Turning, @unchecked Sendable {
     func runLater(_ token: Token) { runnable.append(token) }
 
     private func runReady() {
+        guard !runnable.isEmpty else { return }
         swap(&runnable, &running)
         for token in running {
             switch TokenKind(rawValue: token.kind) {

@@ -7,6 +7,8 @@ public final class EpollNetwork: Network {
     private let waker: EventWaker
     private let timer: TimerWaker
     private var closing: [Int32] = []
+    private var lastLimit = Duration.zero
+    private var lastMilliseconds: Int32 = 0
 
     private static let wakerToken = Token(kind: Token.wakers, slot: 0, generation: 0)
     private static let timerToken = Token(kind: Token.wakers, slot: 1, generation: 0)
@@ -80,20 +82,31 @@ public final class EpollNetwork: Network {
     }
 
     public func wait(atMost limit: Duration) -> Int {
-        // Rounded up, so that a deadline has passed when its wait ends.
+        // Most waits are as long as the last one, and the division is the dearest part of a turn.
+        if limit != lastLimit {
+            lastLimit = limit
+            lastMilliseconds = Self.milliseconds(limit)
+        }
+        return epoll.wait(milliseconds: lastMilliseconds)
+    }
+
+    /// Rounded up, so that a deadline has passed when its wait ends.
+    private static func milliseconds(_ limit: Duration) -> Int32 {
         let (seconds, attoseconds) = limit.components
         let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
-        return epoll.wait(milliseconds: Int32(clamping: max(0, milliseconds)))
+        return Int32(clamping: max(0, milliseconds))
     }
 
     public func event(_ index: Int) -> ReadyEvent {
         let event = epoll.event(index)
-        if event.token == Self.wakerToken { waker.clear() }
-        if event.token == Self.timerToken { timer.clear() }
+        if event.token.kind == Token.wakers {
+            if event.token == Self.wakerToken { waker.clear() } else { timer.clear() }
+        }
         return event
     }
 
     public func endTurn() {
+        guard !closing.isEmpty else { return }
         for number in closing { _ = Descriptor(owning: number) }
         closing.removeAll(keepingCapacity: true)
     }

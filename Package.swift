@@ -18,7 +18,7 @@ let leafSettings = settings + [.unsafeFlags(["-cross-module-optimization"], .whe
 let objectSettings = settings + [.unsafeFlags(["-disable-cmo"], .when(configuration: .release))]
 
 func library(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
-    .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: ["EventLoop","Engine"].contains(name) ? objectSettings : leafSettings)
+    .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: ["EventLoop", "Engine"].contains(name) ? objectSettings : leafSettings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {

@@ -45,8 +45,10 @@ static inline int clinux_epoll_wait(int set, uint64_t *tokens, uint32_t *events,
     return count;
 }
 
-/* One send of up to two pieces; a piece of size 0 is skipped by the kernel. */
+/* One send of up to two pieces. A single one goes without a message header, which the kernel would have to read. */
 static inline ssize_t clinux_send2(int fd, const void *a, size_t a_size, const void *b, size_t b_size) {
+    if (b_size == 0) return send(fd, a, a_size, MSG_NOSIGNAL);
+    if (a_size == 0) return send(fd, b, b_size, MSG_NOSIGNAL);
     struct iovec pieces[2] = {{(void *)a, a_size}, {(void *)b, b_size}};
     struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
     return sendmsg(fd, &message, MSG_NOSIGNAL);

@@ -51,7 +51,10 @@ extension ExchangeDriver {
 
     func pumpRequest() {
         guard let client, let server, server.state == .atWork, !isRequestBroken else { return }
-        if requestPump.isSourceDone, !server.wire.hasOutput { return }
+        if requestPump.isSourceDone, !server.wire.hasOutput {
+            requestFlow = .done
+            return
+        }
         let before = requestPump.received
         requestFlow = requestPump.move(from: &client.wire, to: &server.wire, worker.loop)
         tell(.sent(ofBody: requestPump.received > before))
@@ -77,7 +80,7 @@ extension ExchangeDriver {
 
     func serverIsReady() {
         guard let server else { return }
-        if !isRequestBroken, server.wire.stream.maySend { pumpRequest() }
+        if requestFlow != .done { pumpRequest() }
         guard self.server === server else { return }
         pumpResponse()
     }
@@ -184,9 +187,13 @@ extension ExchangeDriver {
     private func pumpBody(_ server: ServerConnection) {
         guard let client else { return }
         let before = responsePump.received
-        responseFlow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
+        let flow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
         if responsePump.received > before { tell(.bodyBytes) }
-        switch responseFlow {
+        let isSteady = flow == .needsInput && responseFlow == .needsInput && requestFlow == .done
+        responseFlow = flow
+        // The common case of a stream: nothing about the client has changed.
+        if isSteady { return }
+        switch flow {
         case .done:
             tell(.responseEnded)
             return

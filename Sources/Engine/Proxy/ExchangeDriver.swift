@@ -56,7 +56,8 @@ final class ExchangeDriver {
         takeHead(client)
         let framing = BodyFraming(request: requestHead)
         requestPump = BodyPump(framing, leaving: framing)
-        requestFlow = .done
+        // Nothing is sent yet: `done` comes from the pump alone.
+        requestFlow = .blocked
         responseFlow = .done
         keepsClient = false
         tell(.began(requestHead.method, hasBody: framing != .none))
@@ -78,12 +79,19 @@ final class ExchangeDriver {
 
     /// Tells the machine and carries out its answer, until it wants nothing more.
     func tell(_ event: Exchange.Event) {
+        let now = worker.now
         var next: Exchange.Event? = event
         while let event = next {
-            let action = machine.handle(event, now: worker.now)
+            let action = machine.handle(event, now: now)
+            if action == .none { break }
             next = perform(action)
         }
-        alarm.set(machine.deadline, token: token, in: &worker.timers)
+        rearm()
+    }
+
+    /// Moves the alarm to the machine's deadline.
+    private func rearm() {
+        if let time = alarm.move(to: machine.deadline) { worker.timers.add(token, at: time) }
     }
 
     /// Carries out one action; returns the event that it leads to at once, if any.

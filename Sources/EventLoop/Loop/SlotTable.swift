@@ -1,18 +1,22 @@
 // Objects by slot and generation: how an event or a deadline finds its object, or finds that it has gone.
 
 /// A table of objects of one kind. Slots are used again; the generation tells tenants apart.
+///
+/// Inlinable, unlike the rest of this module: unspecialised, each look-up would go through runtime metadata.
 public struct SlotTable<Element: AnyObject> {
-    private let kind: UInt8
-    private var elements: [Element?] = []
-    private var generations: [UInt32] = []
-    private var free: [Int] = []
-    public private(set) var count = 0
+    @usableFromInline let kind: UInt8
+    @usableFromInline var elements: [Element?] = []
+    @usableFromInline var generations: [UInt32] = []
+    @usableFromInline var free: [Int] = []
+    @usableFromInline var used = 0
+
+    @inlinable public var count: Int { used }
 
     /// - Parameter kind: of the tokens it makes.
-    public init(kind: UInt8) { self.kind = kind }
+    @inlinable public init(kind: UInt8) { self.kind = kind }
 
     /// Puts in what `make` makes for its token.
-    public mutating func insert(_ make: (Token) -> Element) -> Element {
+    @inlinable public mutating func insert(_ make: (Token) -> Element) -> Element {
         let slot = free.popLast() ?? elements.count
         if slot == elements.count {
             elements.append(nil)
@@ -20,25 +24,25 @@ public struct SlotTable<Element: AnyObject> {
         }
         let element = make(Token(kind: kind, slot: slot, generation: generations[slot]))
         elements[slot] = element
-        count += 1
+        used += 1
         return element
     }
 
     /// The object that `token` was made for, unless it was removed.
-    public subscript(token: Token) -> Element? {
+    @inlinable public subscript(token: Token) -> Element? {
         let slot = token.slot
         guard slot < elements.count, generations[slot] == token.generation else { return nil }
         return elements[slot]
     }
 
-    public mutating func remove(_ token: Token) {
+    @inlinable public mutating func remove(_ token: Token) {
         guard self[token] != nil else { return }
         elements[token.slot] = nil
         generations[token.slot] = (generations[token.slot] + 1) & 0xff_ffff
         free.append(token.slot)
-        count -= 1
+        used -= 1
     }
 
     /// Every object, in the order of slots.
-    public var all: [Element] { elements.compactMap { $0 } }
+    @inlinable public var all: [Element] { elements.compactMap { $0 } }
 }

@@ -67,11 +67,17 @@ public struct Alarm {
 
     /// Sets the deadline. Only an earlier one than any before touches the heap.
     public mutating func set(_ deadline: Duration?, token: Token, in heap: inout TimerHeap) {
+        if let time = move(to: deadline) { heap.add(token, at: time) }
+    }
+
+    /// Sets the deadline; returns the time of a heap entry that is now needed, for owners to whom even looking at the
+    /// heap is dear.
+    public mutating func move(to deadline: Duration?) -> Duration? {
         self.deadline = deadline
-        guard let deadline else { return }
-        if let armed, armed <= deadline { return }
+        guard let deadline else { return nil }
+        if let armed, armed <= deadline { return nil }
         armed = deadline
-        heap.add(token, at: deadline)
+        return deadline
     }
 
     /// Takes in that the entry for `time` came due; true when the deadline has really passed.

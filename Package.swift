@@ -18,7 +18,9 @@ let leafSettings = settings + [.unsafeFlags(["-cross-module-optimization"], .whe
 let objectSettings = settings + [.unsafeFlags(["-disable-cmo"], .when(configuration: .release))]
 
 func library(_ name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []) -> Target {
-    .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: ["EventLoop", "Engine"].contains(name) ? objectSettings : leafSettings)
+    .target(
+        name: name, dependencies: dependencies, exclude: exclude,
+        swiftSettings: ["EventLoop", "Engine"].contains(name) ? objectSettings : leafSettings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
@@ -35,7 +37,7 @@ let package = Package(
         library("Relay", ["Addresses", "HTTP", "Balancing"]),
         library("Configuration", ["Addresses", "Balancing"]),
         library("Metrics"),
-        library("EventLoop", ["Addresses", "CLinux"]),
+        library("EventLoop", ["Addresses", "CLinux"], exclude: ["README.md"]),
         library(
             "Engine",
             ["Addresses", "HTTP", "Balancing", "Relay", "Configuration", "Metrics", "EventLoop"]),
@@ -46,10 +48,11 @@ let package = Package(
         .executableTarget(
             name: "demo-replica", dependencies: ["Addresses", "EventLoop", "HTTP"], swiftSettings: settings),
 
-
         .target(
             name: "TestKit",
-            dependencies: ["Addresses", "Balancing", "Configuration", "Engine", "EventLoop", "HTTP", "Metrics", "Relay"],
+            dependencies: [
+                "Addresses", "Balancing", "Configuration", "Engine", "EventLoop", "HTTP", "Metrics", "Relay",
+            ],
             path: "Tests/TestKit", swiftSettings: settings),
         .executableTarget(
             name: "simulate", dependencies: ["EventLoop", "TestKit"], path: "Tests/Simulate", swiftSettings: settings),

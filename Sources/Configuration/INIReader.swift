@@ -136,7 +136,9 @@ struct INIReader {
         guard key.utf8.allSatisfy(Self.isKeyByte) else {
             let lower = key.lowercased()
             let hint = lower != key && lower.utf8.allSatisfy(Self.isKeyByte) ? "; write '\(lower)'" : ""
-            fail(number, start + 1, "'\(key)' is not a key: keys are a-z, 0-9 and '-'\(hint)", source, width: key.utf8.count)
+            fail(
+                number, start + 1, "'\(key)' is not a key: keys are a-z, 0-9 and '-'\(hint)", source,
+                width: key.utf8.count)
             return
         }
         var scanner = WordScanner(line, from: equals + 1, end: nil)

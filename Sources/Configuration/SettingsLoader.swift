@@ -159,7 +159,8 @@ public struct SettingsLoader {
         for word in setting.words {
             let path = resolve(word.text, beside: setting.position.file)
             guard openFiles.count < Self.includeDepth else {
-                errors.append(setting.error("files include one another more than \(Self.includeDepth) deep", word: word))
+                errors.append(
+                    setting.error("files include one another more than \(Self.includeDepth) deep", word: word))
                 return
             }
             guard path.contains("*") else {

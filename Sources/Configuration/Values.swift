@@ -3,7 +3,8 @@ import Addresses
 
 enum Values {
     private static let units: [(name: String, value: Duration)] = [
-        ("ms", .milliseconds(1)), ("s", .seconds(1)), ("m", .seconds(60)), ("h", .seconds(3600)), ("d", .seconds(86_400)),
+        ("ms", .milliseconds(1)), ("s", .seconds(1)), ("m", .seconds(60)), ("h", .seconds(3600)),
+        ("d", .seconds(86_400)),
     ]
 
     /// `500ms`, `10s`, `1h30m`; a bare 0 needs no unit.
@@ -16,7 +17,9 @@ enum Values {
             rest = rest.dropFirst(digits.count)
             let unit = rest.prefix { $0.isASCII && $0.isLetter }
             rest = rest.dropFirst(unit.count)
-            guard let number = Int(digits), number <= 1_000_000_000 else { throw Mistake("'\(text)' is not a duration") }
+            guard let number = Int(digits), number <= 1_000_000_000 else {
+                throw Mistake("'\(text)' is not a duration")
+            }
             guard !unit.isEmpty else {
                 throw Mistake("'\(text)' has no unit; write \(digits)s, \(digits)ms or \(digits)m")
             }
@@ -32,7 +35,8 @@ enum Values {
         _ value: Duration, _ text: String, _ bounds: ClosedRange<Duration>
     ) throws(Mistake) -> Duration {
         guard bounds.contains(value) else {
-            throw Mistake("'\(text)' is out of range: \(Self.text(bounds.lowerBound)) to \(Self.text(bounds.upperBound))")
+            throw Mistake(
+                "'\(text)' is out of range: \(Self.text(bounds.lowerBound)) to \(Self.text(bounds.upperBound))")
         }
         return value
     }
@@ -52,11 +56,14 @@ enum Values {
     static func size(_ text: String, in bounds: ClosedRange<Int>) throws(Mistake) -> Int {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         let shifts = ["": 0, "k": 10, "m": 20, "g": 30]
-        guard let number = Int(digits), number < 1 << 30, let shift = shifts[String(text.dropFirst(digits.count))] else {
+        guard let number = Int(digits), number < 1 << 30, let shift = shifts[String(text.dropFirst(digits.count))]
+        else {
             throw Mistake("'\(text)' is not a size; write a number with k, m, g or nothing behind it")
         }
         guard bounds.contains(number << shift) else {
-            throw Mistake("'\(text)' is out of range: \(Self.text(size: bounds.lowerBound)) to \(Self.text(size: bounds.upperBound))")
+            throw Mistake(
+                "'\(text)' is out of range: \(Self.text(size: bounds.lowerBound)) to \(Self.text(size: bounds.upperBound))"
+            )
         }
         return number << shift
     }
@@ -89,7 +96,9 @@ enum Values {
 
     /// `[ADDRESS]:PORT` of a listener; no address is all of the machine.
     static func listener(_ text: String) throws(Mistake) -> (address: IPAddress?, port: UInt16) {
-        if text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) { throw Mistake("'\(text)' is not [ADDRESS]:PORT; write :\(text)") }
+        if text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) {
+            throw Mistake("'\(text)' is not [ADDRESS]:PORT; write :\(text)")
+        }
         let (host, port) = try hostAndPort(text)
         guard !host.isEmpty, host != "*" else { return (nil, port) }
         guard let address = IPAddress(host) else {
@@ -101,13 +110,17 @@ enum Values {
 
     /// `host:port`, `[v6]:port` or `http://host[:port]` of a server.
     static func server(_ text: String) throws(Mistake) -> (host: String, port: UInt16) {
-        if text.hasPrefix("https://") { throw Mistake("TLS to servers is not supported by this version; write http://") }
+        if text.hasPrefix("https://") {
+            throw Mistake("TLS to servers is not supported by this version; write http://")
+        }
         var rest = text[...]
         if text.hasPrefix("http://") {
             rest = rest.dropFirst(7)
             if rest.hasSuffix("/") { rest = rest.dropLast() }
             guard !rest.contains("/") else { throw Mistake("a server is an address and has no path: '\(text)'") }
-            if !rest.hasSuffix("]"), !rest.contains(":") || rest.hasPrefix("[") && !rest.contains("]:") { rest += ":80" }
+            if !rest.hasSuffix("]"), !rest.contains(":") || rest.hasPrefix("[") && !rest.contains("]:") {
+                rest += ":80"
+            }
         }
         let (host, port) = try hostAndPort(String(rest))
         guard !host.isEmpty, port > 0 else { throw Mistake("'\(text)' is not host:port") }
@@ -120,12 +133,16 @@ enum Values {
         let portText: Substring
         if text.hasPrefix("["), let close = text.firstIndex(of: "]") {
             host = text[text.index(after: text.startIndex)..<close]
-            guard IPAddress(host) != nil, host.contains(":") else { throw Mistake("'[\(host)]' is not an IPv6 address") }
+            guard IPAddress(host) != nil, host.contains(":") else {
+                throw Mistake("'[\(host)]' is not an IPv6 address")
+            }
             let rest = text[text.index(after: close)...]
             guard rest.first == ":" else { throw Mistake("'\(text)' has no port; write \(text):8000") }
             portText = rest.dropFirst()
         } else {
-            guard let colon = text.lastIndex(of: ":") else { throw Mistake("'\(text)' has no port; write \(text):8000") }
+            guard let colon = text.lastIndex(of: ":") else {
+                throw Mistake("'\(text)' has no port; write \(text):8000")
+            }
             host = text[..<colon]
             portText = text[text.index(after: colon)...]
             guard !host.contains(":") else { throw Mistake("an IPv6 address needs brackets: [\(host)]:\(portText)") }

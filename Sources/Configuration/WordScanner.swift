@@ -61,7 +61,8 @@ struct WordScanner {
             if line[position] == UInt8(ascii: "\\") {
                 position += 1
                 guard position < line.count, let escaped = Self.escapes[line[position]] else {
-                    throw Mistake("in double quotes the escapes are \\\" \\\\ \\n \\t; use single quotes for a literal text")
+                    throw Mistake(
+                        "in double quotes the escapes are \\\" \\\\ \\n \\t; use single quotes for a literal text")
                 }
                 text.append(escaped)
                 position += 1

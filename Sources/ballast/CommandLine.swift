@@ -68,13 +68,18 @@ enum Command: Equatable {
     ) throws(Mistake) -> ConfigurationOrigin {
         if let file {
             guard listen.isEmpty, servers.isEmpty else {
-                throw Mistake(text: "-c and -l exclude each other: a file says where to listen and which servers there are")
+                throw Mistake(
+                    text: "-c and -l exclude each other: a file says where to listen and which servers there are")
             }
             return .file(file)
         }
         guard !listen.isEmpty || !servers.isEmpty else { return .file(defaultFile) }
-        guard !listen.isEmpty else { throw Mistake(text: "'\(servers[0])' is a server, but where to listen is missing; add -l :8080") }
-        guard !servers.isEmpty else { throw Mistake(text: "-l needs at least one server behind it: ballast -l \(listen[0]) HOST:PORT") }
+        guard !listen.isEmpty else {
+            throw Mistake(text: "'\(servers[0])' is a server, but where to listen is missing; add -l :8080")
+        }
+        guard !servers.isEmpty else {
+            throw Mistake(text: "-l needs at least one server behind it: ballast -l \(listen[0]) HOST:PORT")
+        }
         return .words(listen: listen, servers: servers)
     }
 }

@@ -24,7 +24,9 @@ final class LogWriter: Sendable {
             File.write(line, to: 2)
             waiting.wrappingSubtract(1, ordering: .relaxed)
             let lost = dropped.exchange(0, ordering: .relaxed)
-            if lost > 0 { File.write("ballast: warning: \(lost) log lines were dropped: standard error is too slow\n", to: 2) }
+            if lost > 0 {
+                File.write("ballast: warning: \(lost) log lines were dropped: standard error is too slow\n", to: 2)
+            }
         }
     }
 

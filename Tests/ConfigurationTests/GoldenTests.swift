@@ -1,7 +1,8 @@
-// A folder of configurations, each with the settings or the errors it must lead to, and laws of the schema.
-@testable import Configuration
 import Foundation
 import Testing
+
+// A folder of configurations, each with the settings or the errors it must lead to, and laws of the schema.
+@testable import Configuration
 
 /// Files that live in memory.
 private func sources(_ files: [String: String], environment: [String: String] = [:]) -> ConfigurationSources {
@@ -22,7 +23,9 @@ private func load(_ text: String, files: [String: String] = [:], environment: [S
     return loader.load("main.ini")
 }
 
-private func settings(_ text: String, files: [String: String] = [:], environment: [String: String] = [:]) throws -> Settings {
+private func settings(_ text: String, files: [String: String] = [:], environment: [String: String] = [:]) throws
+    -> Settings
+{
     switch load(text, files: files, environment: environment) {
     case .loaded(let settings): return settings
     case .refused(let errors):
@@ -41,7 +44,8 @@ private func errors(_ text: String, files: [String: String] = [:]) -> String {
 private let minimal = "listen = :8080\nservers = a:1\n"
 
 @Suite struct GoldenTests {
-    private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Golden")
+    private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+        "Golden")
     static let names: [String] = ((try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? [])
         .filter { $0.hasSuffix(".ini") }.sorted()
 
@@ -50,7 +54,8 @@ private let minimal = "listen = :8080\nservers = a:1\n"
     /// `NAME.ini` is read as `NAME.ini`; what is said of it stands in `NAME.expected`.
     @Test(arguments: names) func golden(_ name: String) throws {
         let text = try String(contentsOf: Self.folder.appendingPathComponent(name), encoding: .utf8)
-        var loader = SettingsLoader(sources: sources([name: text], environment: ["HOME_SERVER": "10.9.9.9:1", "A": "x"]))
+        var loader = SettingsLoader(
+            sources: sources([name: text], environment: ["HOME_SERVER": "10.9.9.9:1", "A": "x"]))
         let said =
             switch loader.load(name) {
             case .loaded: "valid\n"
@@ -92,7 +97,8 @@ private let minimal = "listen = :8080\nservers = a:1\n"
 
     @Test func wordsQuotesAndComments() throws {
         let settings = try settings(
-            "\u{feff}; a comment\r\nlisten = '127.0.0.1:80', \"[::1]:81\"  # both\r\n".replacingOccurrences(of: ", ", with: "\r\nlisten = ")
+            "\u{feff}; a comment\r\nlisten = '127.0.0.1:80', \"[::1]:81\"  # both\r\n".replacingOccurrences(
+                of: ", ", with: "\r\nlisten = ")
                 + "servers = a#b:1,c:2 ;d:3\r\nvia = \"x\\\\y\"\r\n\r\n")
         #expect(settings.listeners.map(\.port) == [80, 81])
         #expect(settings.backends[0].servers.map(\.host) == ["a#b", "c"])
@@ -118,7 +124,9 @@ private let minimal = "listen = :8080\nservers = a:1\n"
                 "conf.d/c.txt": "nonsense", "more.ini": "servers = c:1\n",
             ])
         #expect(settings.backends[0].servers.map(\.host) == ["a", "b", "c"])
-        #expect(errors("include = gone.ini\n" + minimal).contains("main.ini:1:11: error: cannot read 'gone.ini': no such file"))
+        #expect(
+            errors("include = gone.ini\n" + minimal).contains(
+                "main.ini:1:11: error: cannot read 'gone.ini': no such file"))
         #expect(errors("include = none.d/*.ini\n" + minimal) == "loaded")
         #expect(errors("include = main.ini\n" + minimal).contains("main.ini:1:11: error: 'main.ini' includes itself"))
         let chain = Dictionary(uniqueKeysWithValues: (0..<9).map { ("\($0).ini", "include = \($0 + 1).ini\n") })
@@ -134,7 +142,8 @@ private let minimal = "listen = :8080\nservers = a:1\n"
 
     @Test func backendsInheritGlobalDefaults() throws {
         let settings = try settings(
-            "listen = :1\ntimeout-idle = 1h30m\nhealth_every = 500ms\n[backend a]\nserver = one x:1\nserver = y:2\nhealth-every = 2s\n")
+            "listen = :1\ntimeout-idle = 1h30m\nhealth_every = 500ms\n[backend a]\nserver = one x:1\nserver = y:2\nhealth-every = 2s\n"
+        )
         #expect(settings.backends[0].name == "a")
         #expect(settings.backends[0].timeoutIdle == .seconds(5400))
         #expect(settings.backends[0].healthEvery == .seconds(2))
@@ -164,7 +173,10 @@ private let minimal = "listen = :8080\nservers = a:1\n"
 
     /// Any bytes lead to settings or to errors, never to a trap.
     @Test func noiseNeverTraps() {
-        let pieces = ["listen", "=", " ", "\n", "[", "]", "backend", "\"", "'", "${", "}", ":-", "#", ";", ",", "\\", "server", ":1", "\u{e9}", "\t", "1h", "*"]
+        let pieces = [
+            "listen", "=", " ", "\n", "[", "]", "backend", "\"", "'", "${", "}", ":-", "#", ";", ",", "\\", "server",
+            ":1", "\u{e9}", "\t", "1h", "*",
+        ]
         var state: UInt64 = 7
         for _ in 0..<3000 {
             var text = ""
@@ -200,7 +212,8 @@ private let minimal = "listen = :8080\nservers = a:1\n"
     }
 
     @Test(arguments: [
-        ("timeout-idle = 30", "'30' has no unit; write 30s, 30ms or 30m"), ("timeout-idle = x", "'x' is not a duration"),
+        ("timeout-idle = 30", "'30' has no unit; write 30s, 30ms or 30m"),
+        ("timeout-idle = x", "'x' is not a duration"),
         ("timeout-idle = 3y", "'y' is not a unit of time; the units are ms, s, m, h and d"),
         ("timeout-head = 1ms", "'1ms' is out of range: 100ms to 7d"), ("head-limit = 1t", "'1t' is not a size"),
         ("head-limit = 1g", "'1g' is out of range: 1k to 48k"), ("threads = many", "'many' is not a whole number"),
@@ -209,8 +222,10 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         ("timeouthead = 1s", "unknown key 'timeouthead' in the global part; did you mean 'timeout-head'?"),
         ("listen = localhost:80", "write 127.0.0.1:80"), ("listen = :70000", "'70000' is not a port"),
         ("listen = ::1:80", "an IPv6 address needs brackets: [::1]:80"), ("servers = https://a", "TLS to servers"),
-        ("servers = http://a/path", "has no path"), ("Listen = :1", "write 'listen'"), ("listen :1", "expected 'key = value'"),
-        ("via =", "'via' has no value"), ("[backnd x]", "did you mean 'backend'?"), ("[backend]", "a backend needs a name"),
+        ("servers = http://a/path", "has no path"), ("Listen = :1", "write 'listen'"),
+        ("listen :1", "expected 'key = value'"),
+        ("via =", "'via' has no value"), ("[backnd x]", "did you mean 'backend'?"),
+        ("[backend]", "a backend needs a name"),
         ("[backend a", "no closing ']'"), ("[backend a] x", "nothing may follow"), ("via = ${}", "is not a variable"),
     ]) func mistakesSayWhatIsRight(_ line: String, _ message: String) {
         #expect(errors(minimal + line + "\n").contains(message), "\(errors(minimal + line + "\n"))")

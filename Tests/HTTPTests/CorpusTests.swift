@@ -32,12 +32,15 @@ private func readRequest(_ bytes: [UInt8], ends: [Int]) -> Verdict {
     do {
         for end in ends {
             if decoder == nil {
-                guard try parser.parse(bytes.span.extracting(first: end), limits: RequestParser.Limits(), into: &head) else { continue }
+                guard try parser.parse(bytes.span.extracting(first: end), limits: RequestParser.Limits(), into: &head)
+                else { continue }
                 decoder = ChunkDecoder()
                 position = head.byteCount
             }
             guard BodyFraming(request: head) == .chunked else { continue }
-            while case .data(let count)? = try decoder?.next(bytes.span.extracting(first: end), at: &position) { position += count }
+            while case .data(let count)? = try decoder?.next(bytes.span.extracting(first: end), at: &position) {
+                position += count
+            }
         }
     } catch {
         return .refused(error.status)

@@ -39,7 +39,8 @@ private func written(capacity: Int = 4096, _ write: (inout OutputSpan<UInt8>) ->
                 var bytes = [UInt8](repeating: 0xa0, count: 20)
                 bytes[place] = byte
                 let isControl = byte < 0x20 || byte == 0x7f
-                #expect(ByteScan.firstControl(in: bytes.span, from: 0) == (isControl ? place : 20), "\(byte) at \(place)")
+                #expect(
+                    ByteScan.firstControl(in: bytes.span, from: 0) == (isControl ? place : 20), "\(byte) at \(place)")
             }
         }
     }
@@ -98,7 +99,8 @@ private func written(capacity: Int = 4096, _ write: (inout OutputSpan<UInt8>) ->
 
     @Test func persistence() throws {
         for (text, isKept) in [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true), ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", false),
             ("GET / HTTP/1.0\r\n\r\n", false), ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
             ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", false),
         ] {

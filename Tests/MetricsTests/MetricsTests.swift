@@ -18,7 +18,10 @@ import Testing
     }
 
     @Test func statusesCountByClass() {
-        for (status, counter) in [(101, Counter.responses1xx), (204, .responses2xx), (304, .responses3xx), (431, .responses4xx), (599, .responses5xx)] {
+        for (status, counter) in [
+            (101, Counter.responses1xx), (204, .responses2xx), (304, .responses3xx), (431, .responses4xx),
+            (599, .responses5xx),
+        ] {
             #expect(Counter.responses(status: status) == counter)
         }
     }

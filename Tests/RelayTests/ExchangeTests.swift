@@ -110,7 +110,9 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
 
     @Test func interimHeadsAreBounded() {
         var exchange = sent(.get)
-        for _ in 0..<Exchange.maximumInterimHeads { #expect(exchange.handle(.interimHead, now: .zero) == .forwardInterim) }
+        for _ in 0..<Exchange.maximumInterimHeads {
+            #expect(exchange.handle(.interimHead, now: .zero) == .forwardInterim)
+        }
         #expect(exchange.handle(.interimHead, now: .zero) == .reply(.badResponse(.tooManyInterimResponses)))
     }
 

@@ -9,7 +9,6 @@ public struct CorpusRow: Sendable {
     public let bytes: [UInt8]
 }
 
-
 public enum Corpus {
     /// Reads the rows of `name` in the folder `Corpus` beside `file`.
     public static func rows(_ name: String, beside file: String) -> [CorpusRow] {

@@ -45,7 +45,8 @@ public final class Scenario {
         }
         plan = Plan(settings, backends: [BackendPlan(backend, servers: servers)])
         worker = Worker(
-            network: network, plan: plan, log: EventLog(level: .debug) { _ in }, budget: ClientBudget(limit: seed.pick([3, 1000])),
+            network: network, plan: plan, log: EventLog(level: .debug) { _ in },
+            budget: ClientBudget(limit: seed.pick([3, 1000])),
             checksHealth: true, seed: seed.next(), drained: {})
         self.seed = seed
         _ = try worker.listen(on: Self.listener, joining: false)

@@ -19,7 +19,8 @@ public struct ScriptedRequest {
     }
 
     var bytes: [UInt8] {
-        var text = "\(method) /\(nonce)/\(answerSize)/\(kind) HTTP/1.1\r\nHost: model.test\r\nConnection: x-drop\r\nX-Drop: 1\r\n"
+        var text =
+            "\(method) /\(nonce)/\(answerSize)/\(kind) HTTP/1.1\r\nHost: model.test\r\nConnection: x-drop\r\nX-Drop: 1\r\n"
         if expectsContinue { text += "Expect: 100-continue\r\n" }
         guard let bodySize else { return Array((text + "\r\n").utf8) }
         let body = OriginConversation.body(nonce: nonce, size: bodySize, received: 0)
@@ -235,7 +236,11 @@ public final class ScriptedClient: Peer {
             switch framing {
             case .chunked:
                 do {
-                    if case .data(let length) = try decoder.next(bytes.span, at: &position) { count = length } else { count = 0 }
+                    if case .data(let length) = try decoder.next(bytes.span, at: &position) {
+                        count = length
+                    } else {
+                        count = 0
+                    }
                 } catch {
                     judge.complain("ballast sent a malformed chunk: \(error)")
                     close()

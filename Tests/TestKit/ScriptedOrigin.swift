@@ -160,7 +160,11 @@ final class OriginConversation: Peer {
             let count: Int
             if framing == .chunked {
                 do {
-                    if case .data(let length) = try decoder.next(bytes.span, at: &position) { count = length } else { count = 0 }
+                    if case .data(let length) = try decoder.next(bytes.span, at: &position) {
+                        count = length
+                    } else {
+                        count = 0
+                    }
                 } catch {
                     origin.judge.complain("ballast sent a malformed chunk: \(error)")
                     die()
@@ -206,8 +210,10 @@ final class OriginConversation: Peer {
     }
 
     private static let garbage = [
-        "HTTP/1.1 2000 OK\r\n\r\n", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        "HTTP/1.1 2000 OK\r\n\r\n", "SSH-2.0-OpenSSH\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "HTTP/2 200\r\n\r\n",
     ]
 
@@ -243,7 +249,8 @@ final class OriginConversation: Peer {
             let piece = rest.prefix(origin.seed.pick(1...3000))
             // Spellings that ballast must not pass on: leading zeros, extensions.
             let size = String(piece.count, radix: 16)
-            output += Array((origin.seed.chance(20) ? "00\(size);a=b" : size).utf8) + [0x0d, 0x0a] + piece + [0x0d, 0x0a]
+            output +=
+                Array((origin.seed.chance(20) ? "00\(size);a=b" : size).utf8) + [0x0d, 0x0a] + piece + [0x0d, 0x0a]
             rest = rest.dropFirst(piece.count)
         }
         output += Array((origin.seed.chance(20) ? "0\r\nX-Sum: 1\r\n\r\n" : "0\r\n\r\n").utf8)

@@ -123,7 +123,9 @@ struct BodyPump {
                     let room = target.freeCapacity - reserve
                     let window = bytes.extracting(0..<min(bytes.count, position + room))
                     let count: Int
-                    do throws(ProtocolError) { count = try pump.nextData(window, at: &position) } catch { return .failure(error) }
+                    do throws(ProtocolError) { count = try pump.nextData(window, at: &position) } catch {
+                        return .failure(error)
+                    }
                     if count > 0 {
                         pump.write(bytes.extracting(position..<position + count), to: &target)
                         pump.received += count

@@ -3,7 +3,7 @@ public import Addresses
 
 /// Real sockets on one epoll epoll.
 public final class EpollNetwork: Network {
-    private let epoll: EpollSet
+    private let epoll: Epoll
     private let waker: EventWaker
     private let timer: TimerWaker
     private var closing: [Int32] = []
@@ -14,12 +14,12 @@ public final class EpollNetwork: Network {
     private static let timerToken = Token(kind: Token.wakers, slot: 1, generation: 0)
 
     public init() throws(SystemError) {
-        epoll = try EpollSet()
+        epoll = try Epoll()
         waker = try EventWaker()
         timer = try TimerWaker()
-        closing.reserveCapacity(EpollSet.batch)
-        try epoll.watchInput(waker.number, token: Self.wakerToken)
-        try epoll.watchInput(timer.number, token: Self.timerToken)
+        closing.reserveCapacity(Epoll.batch)
+        try epoll.watchInput(waker.number, tag: Self.wakerToken.rawValue)
+        try epoll.watchInput(timer.number, tag: Self.timerToken.rawValue)
     }
 
     /// The set's descriptor: readable while events wait. For the one dispatch source.
@@ -32,7 +32,7 @@ public final class EpollNetwork: Network {
 
     public func listen(on endpoint: Endpoint, joining: Bool, token: Token) throws(SystemError) -> SocketID {
         let socket = try Socket.listening(on: endpoint, joining: joining)
-        try epoll.watchInput(socket.number, token: token)
+        try epoll.watchInput(socket.number, tag: token.rawValue)
         return SocketID(rawValue: socket.release())
     }
 
@@ -41,7 +41,7 @@ public final class EpollNetwork: Network {
     public func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token) {
         if accepting {
             // It was watched before, so there is room for it in the epoll.
-            try? epoll.watchInput(listener.rawValue, token: token)
+            try? epoll.watchInput(listener.rawValue, tag: token.rawValue)
         } else {
             epoll.remove(listener.rawValue)
         }
@@ -61,7 +61,7 @@ public final class EpollNetwork: Network {
     }
 
     public func watch(_ socket: SocketID, token: Token) throws(SystemError) {
-        try epoll.watchSocket(socket.rawValue, token: token)
+        try epoll.watchSocket(socket.rawValue, tag: token.rawValue)
     }
 
     public func receive(_ socket: SocketID, into buffer: Buffer) -> Transfer {
@@ -99,10 +99,17 @@ public final class EpollNetwork: Network {
 
     public func event(_ index: Int) -> ReadyEvent {
         let event = epoll.event(index)
-        if event.token.kind == Token.wakers {
-            if event.token == Self.wakerToken { waker.clear() } else { timer.clear() }
+        let token = Token(rawValue: event.tag)
+        if token.kind == Token.wakers {
+            if token == Self.wakerToken { waker.clear() } else { timer.clear() }
         }
-        return event
+        var readiness: Readiness = []
+        if event.isReadable { readiness.insert(.readable) }
+        if event.isWritable { readiness.insert(.writable) }
+        if event.hasPeerFinished { readiness.insert(.peerFinished) }
+        if event.isHungUp { readiness.insert(.hungUp) }
+        if event.hasFailed { readiness.insert(.failed) }
+        return ReadyEvent(token: token, readiness: readiness)
     }
 
     public func endTurn() {

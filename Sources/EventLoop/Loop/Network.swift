@@ -49,16 +49,6 @@ public struct ReadyEvent: Sendable {
     }
 }
 
-/// What became of a call that moves bytes.
-public enum Transfer: Equatable, Sendable {
-    /// At least one byte moved.
-    case moved(Int)
-    case wouldBlock
-    /// The peer has finished sending.
-    case ended
-    case failed(SystemError)
-}
-
 public enum Acceptance: Sendable {
     case accepted(SocketID, peer: Endpoint)
     case none

@@ -1,25 +1,6 @@
 // A parsed message head: offsets into the caller's bytes and the facts that framing and forwarding need.
 // It holds no byte of the message and never allocates.
 
-/// A stretch of the bytes that a head was parsed from; both numbers below 65,536, the largest head there is.
-public struct ByteRange: Equatable, Sendable, BitwiseCopyable {
-    private let first: UInt16
-    private let length: UInt16
-
-    public init(start: Int, count: Int) {
-        first = UInt16(start)
-        length = UInt16(count)
-    }
-
-    public var start: Int { Int(first) }
-    public var count: Int { Int(length) }
-    public var end: Int { Int(first) + Int(length) }
-    public var isEmpty: Bool { length == 0 }
-    public var indices: Range<Int> { start..<end }
-
-    public static let empty = ByteRange(start: 0, count: 0)
-}
-
 /// One field line: where its name and its trimmed value stand, and which known name it is.
 public struct FieldSlot: Sendable, BitwiseCopyable {
     public internal(set) var name: ByteRange = .empty

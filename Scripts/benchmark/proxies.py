@@ -58,10 +58,9 @@ requests-per-connection = 1000000000
 """
 
 
-def prepare():
-    """Installs what is missing and builds."""
-    wanted = {"nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "valgrind": "valgrind", "strace": "strace"}
-    missing = [package for tool, package in wanted.items() if not shutil.which(tool)]
+def prepare(*tools):
+    """Installs the tools that are missing, each Debian's package of its name, and builds."""
+    missing = [tool for tool in tools if not shutil.which(tool)]
     script = f"source Scripts/common.sh; need_swift; need_packages {' '.join(missing)}; build_release"
     subprocess.run(["bash", "-c", script], cwd=root, check=True, stdout=subprocess.DEVNULL)
 

@@ -302,6 +302,7 @@ public final class Worker: Turning, @unchecked Sendable {
         public var keptServers = 0
         public var exchanges = 0
         public var blocks = 0
+        public var timers = 0
         public init() {}
     }
 
@@ -311,6 +312,7 @@ public final class Worker: Turning, @unchecked Sendable {
         holdings.servers = servers.count
         holdings.keptServers = idle.count
         holdings.exchanges = drivers.count - freeDrivers.count
+        holdings.timers = timers.count
         holdings.blocks = loop.blocks.outstanding + loop.headBlocks.outstanding
         return holdings
     }

@@ -314,6 +314,18 @@ def test_a_port_in_use_is_told_and_fatal(start, replicas):
     assert f"cannot listen on 127.0.0.1:{ballast.port}: another process listens there" in second.stderr
 
 
+def test_a_missing_privilege_is_told():
+    start = int(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read())
+    if start <= 80:
+        pytest.skip("any process may listen on port 80 here (ip_unprivileged_port_start)")
+    words = [binary, "-l", "127.0.0.1:80", "127.0.0.1:1"]
+    if os.geteuid() == 0:
+        words = ["setpriv", "--bounding-set", "-net_bind_service", "--inh-caps", "-net_bind_service", *words]
+    refused = subprocess.run(words, capture_output=True, text=True, timeout=patience)
+    assert refused.returncode == 1
+    assert "cannot listen on 127.0.0.1:80: ports below 1024 need the capability CAP_NET_BIND_SERVICE" in refused.stderr
+
+
 def test_mistakes_are_told_with_their_place(tmp_path):
     file = tmp_path / "bad.ini"
     file.write_text("listen = 8080\nservers = 127.0.0.1:1\ntimeout-idel = 5s\n")

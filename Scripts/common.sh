@@ -26,13 +26,15 @@ need_packages() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     # Services that a package would start (nginx, haproxy) stay down: their ports may be in use.
-    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-    chmod +x /usr/sbin/policy-rc.d
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || {
-        rm -f /usr/sbin/policy-rc.d
-        return 1
-    }
-    rm -f /usr/sbin/policy-rc.d
+    local policy=/usr/sbin/policy-rc.d ours=no result=0
+    if [ ! -e "$policy" ]; then
+        ours=yes
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+    fi
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || result=$?
+    [ "$ours" = no ] || rm -f "$policy"
+    return $result
 }
 
 build_release() {

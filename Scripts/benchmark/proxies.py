@@ -1,5 +1,6 @@
 """The proxies under test and the replica behind them: started alike, measured alike."""
 
+import atexit
 import os
 import pathlib
 import shutil
@@ -11,6 +12,7 @@ import urllib.request
 root = pathlib.Path(__file__).resolve().parents[2]
 binaries = root / ".build" / "release"
 folder = pathlib.Path(tempfile.mkdtemp(prefix="ballast-bench-"))
+atexit.register(shutil.rmtree, folder, ignore_errors=True)
 ports = {"ballast": 18080, "nginx": 18081, "haproxy": 18082}
 replica_port = 18090
 

@@ -40,6 +40,14 @@ struct Setting {
         return SettingsError(place, message, source: source, width: word.width)
     }
 
+    /// The only word of a value that has one.
+    var single: String {
+        get throws(Mistake) {
+            guard words.count == 1 else { throw Mistake("'\(key)' takes one value", word: 1) }
+            return words[0].text
+        }
+    }
+
     func error(_ mistake: Mistake) -> SettingsError {
         error(mistake.message, word: words.indices.contains(mistake.word) ? words[mistake.word] : nil)
     }

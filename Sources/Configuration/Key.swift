@@ -14,17 +14,12 @@ enum KeyTarget<Root: Sendable>: Sendable {
     /// Sets the field from `setting`.
     func apply(_ setting: Setting, to root: inout Root) throws(Mistake) {
         switch self {
-        case .duration(let path, let bounds): root[keyPath: path] = try Values.duration(try one(setting), in: bounds)
-        case .size(let path, let bounds): root[keyPath: path] = try Values.size(try one(setting), in: bounds)
-        case .count(let path, let bounds): root[keyPath: path] = try Values.count(try one(setting), in: bounds)
-        case .choice(let path, let words): root[keyPath: path] = try Values.choice(try one(setting), among: words)
+        case .duration(let path, let bounds): root[keyPath: path] = try Values.duration(try setting.single, in: bounds)
+        case .size(let path, let bounds): root[keyPath: path] = try Values.size(try setting.single, in: bounds)
+        case .count(let path, let bounds): root[keyPath: path] = try Values.count(try setting.single, in: bounds)
+        case .choice(let path, let words): root[keyPath: path] = try Values.choice(try setting.single, among: words)
         case .words(let read): try read(&root, setting)
         }
-    }
-
-    private func one(_ setting: Setting) throws(Mistake) -> String {
-        guard setting.words.count == 1 else { throw Mistake("'\(setting.key)' takes one value", word: 1) }
-        return setting.words[0].text
     }
 }
 

@@ -114,7 +114,7 @@ enum Readers {
     }
 
     @Sendable static func threads(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
-        let text = setting.words[0].text
+        let text = try setting.single
         settings.threads = text == "auto" ? nil : try Values.count(text, in: 1...256)
     }
 
@@ -128,7 +128,7 @@ enum Readers {
     }
 
     @Sendable static func via(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
-        let name = setting.words[0].text
+        let name = try setting.single
         guard (1...64).contains(name.utf8.count), name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x2c }) else {
             throw Mistake("'via' takes a name of 1 to 64 visible characters, or off")
         }
@@ -136,7 +136,7 @@ enum Readers {
     }
 
     @Sendable static func underscoreFields(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
-        settings.passesUnderscores = try Values.choice(setting.words[0].text, among: ["drop", "pass"]) == "pass"
+        settings.passesUnderscores = try Values.choice(try setting.single, among: ["drop", "pass"]) == "pass"
     }
 
     @Sendable static func server(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
@@ -166,6 +166,6 @@ enum Readers {
     }
 
     @Sendable static func health(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
-        backend.health = try Values.choice(setting.words[0].text, among: ["auto", "off"]) == "off" ? .off : .auto
+        backend.health = try Values.choice(try setting.single, among: ["auto", "off"]) == "off" ? .off : .auto
     }
 }

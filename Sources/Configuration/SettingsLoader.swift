@@ -283,10 +283,14 @@ public struct SettingsLoader {
 
     private mutating func checkListeners() {
         for (index, listener) in settings.listeners.enumerated() where listener.port != 0 {
-            let twin = settings.listeners[..<index].first { $0.address == listener.address && $0.port == listener.port }
+            let twin = settings.listeners[..<index].first {
+                // "All of this machine" holds every single address of it as well.
+                $0.port == listener.port
+                    && ($0.address == listener.address || $0.address == nil || listener.address == nil)
+            }
             guard let twin else { continue }
             errors.append(
-                SettingsError(listener.position, "\(listener.text) stands twice; \(twin.position) says it already"))
+                SettingsError(listener.position, "\(listener.text) and \(twin.text) at \(twin.position) are the same port of the same address"))
         }
     }
 }

@@ -97,8 +97,8 @@ public final class Worker: Turning, @unchecked Sendable {
         now = network.monotonicTime
         let mail = mailbox.take()
         for message in mail { handle(message) }
-        expireTimers()
         closeSpoiled(count)
+        expireTimers()
         for index in 0..<count { handle(network.event(index)) }
         runReady()
         if isDraining { checkDrained() }
@@ -117,8 +117,8 @@ public final class Worker: Turning, @unchecked Sendable {
     /// Closes kept connections on which something happened, before any request of this turn could be given to one: its
     /// bytes would be taken for that request's answer.
     private func closeSpoiled(_ count: Int) {
-        // A single event has nobody to come before.
-        guard count > 1 else { return }
+        // A single event has nobody to come before, unless a timer starts another attempt.
+        guard count > 1 || count == 1 && (timers.next ?? .seconds(Int64.max)) <= now else { return }
         for index in 0..<count {
             let event = network.event(index)
             guard event.token.kind == TokenKind.server.rawValue, let connection = servers[event.token],

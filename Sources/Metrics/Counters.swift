@@ -55,7 +55,7 @@ public struct Snapshot: Sendable {
         [
             Counter.failedConnect, .failedConnectTimeout, .failedReset, .failedBadResponse, .failedFirstByteTimeout,
             .failedIdleTimeout, .failedHeadTimeout, .failedBodyTimeout, .failedWriteTimeout, .failedNoServer,
-            .failedBadRequest, .failedTruncated, .failedShutdown,
+            .failedBadRequest, .failedShutdown,
         ].reduce(0) { $0 + self[$1] }
     }
 

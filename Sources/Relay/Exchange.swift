@@ -5,8 +5,8 @@ public import HTTP
 
 /// The contract between what happens on the wire and what ballast does about it.
 ///
-/// The driver tells each event once, in the order of happening, with the time of its turn; it carries out the returned
-/// action before it tells the next event. After an action that ends the exchange (`finish`, `reply`, `cut`, `abandon`)
+/// The driver tells each event once, in the order of happening, with the time of its turn, and carries out the returned
+/// action at once; what that leads to is told from within it. After an action that ends the exchange (`finish`, `reply`, `cut`, `abandon`)
 /// no further event is told. `deadline` is looked at after each event: when it passes, `.expired` is told.
 public struct Exchange: Sendable {
     public enum State: Equatable, Sendable {

@@ -98,6 +98,9 @@ final class Daemon {
                 abort()
             }
         }
+        signals.onHangUp {
+            log.say(.warning, "HUP: this version cannot reload; restart it to read the configuration again")
+        }
         ended.wait()
         withExtendedLifetime(signals) {}
     }

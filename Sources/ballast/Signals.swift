@@ -9,15 +9,21 @@ final class Signals {
 
     init(queue: DispatchQueue) { self.queue = queue }
 
+    func onHangUp(_ body: @escaping @Sendable () -> Void) {
+        watch(Machine.hangUpSignal, body)
+    }
+
     func on(_ signals: [StopSignal], _ body: @escaping @Sendable (StopSignal) -> Void) {
-        for signal in signals {
-            // Its default action would end the process before the source hears of it.
-            Machine.ignoreSignal(signal.number)
-            let source = DispatchSource.makeSignalSource(signal: signal.number, queue: queue)
-            source.setEventHandler { body(signal) }
-            source.activate()
-            sources.append(source)
-        }
+        for signal in signals { watch(signal.number) { body(signal) } }
+    }
+
+    private func watch(_ number: Int32, _ body: @escaping @Sendable () -> Void) {
+        // Its default action would end the process before the source hears of it.
+        Machine.ignoreSignal(number)
+        let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+        source.setEventHandler { body() }
+        source.activate()
+        sources.append(source)
     }
 }
 

@@ -19,6 +19,9 @@ do {
 } catch let mistake as Options.Mistake {
     File.write("demo-replica: \(mistake.text); see --help\n", to: 2)
     Machine.exit(2)
+} catch let error as SystemError where error.code == SystemError.addressInUse {
+    File.write("demo-replica: cannot listen: another process has the port\n", to: 2)
+    Machine.exit(1)
 } catch {
     File.write("demo-replica: \(error)\n", to: 2)
     Machine.exit(1)

@@ -224,7 +224,7 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         ("listen = ::1:80", "an IPv6 address needs brackets: [::1]:80"), ("servers = https://a", "TLS to servers"),
         ("servers = http://a/path", "has no path"), ("Listen = :1", "write 'listen'"),
         ("listen :1", "expected 'key = value'"),
-        ("via =", "'via' has no value"), ("[backnd x]", "did you mean 'backend'?"),
+        ("via = a b", "'via' takes one value"), ("via =", "'via' has no value"), ("[backnd x]", "did you mean 'backend'?"),
         ("[backend]", "a backend needs a name"),
         ("[backend a", "no closing ']'"), ("[backend a] x", "nothing may follow"), ("via = ${}", "is not a variable"),
     ]) func mistakesSayWhatIsRight(_ line: String, _ message: String) {

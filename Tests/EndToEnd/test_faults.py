@@ -179,8 +179,9 @@ def test_time_limits_answer_for_themselves(start, scripted):
     assert requests.get(ballast.url + "/", timeout=patience).status_code == 504
     assert ballast.raw(b"GET / HTTP/1.1\r\nHost:").startswith(b"HTTP/1.1 408 ")
     assert ballast.raw(b"") == b""
-    body = ballast.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
-    assert body.startswith(b"HTTP/1.1 408 ")
+    for begun in (b"", b"ab"):
+        body = ballast.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n" + begun)
+        assert body.startswith(b"HTTP/1.1 408 ")
 
 
 def test_an_answer_that_comes_with_the_connection_is_read(start, scripted):
@@ -344,6 +345,13 @@ def test_an_unknown_name_is_told(tmp_path):
     unknown = run("-l", "127.0.0.1:0", "no-such-host.invalid:80")
     assert unknown.returncode == 1
     assert "cannot resolve 'no-such-host.invalid'" in unknown.stderr
+
+
+def test_hup_does_not_end_ballast(start, replicas):
+    ballast = start(replicas)
+    ballast.process.signal(signal.SIGHUP)
+    ballast.process.line("HUP: ")
+    assert requests.get(ballast.url + "/predict", timeout=patience).ok
 
 
 def test_help_and_version():

@@ -100,6 +100,8 @@ public final class Scenario {
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\n\n", "\u{16}\u{3}\u{1}hello",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "POST /x/1/length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        // A body that never begins.
+        "POST /x/1/length HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
     ]
 
     private func makeRequest(_ nonce: String) -> ScriptedRequest {

@@ -1,6 +1,7 @@
 // One health check over HTTP: connect, ask, read one response head, done. It never keeps its connection.
 import EventLoop
 import HTTP
+import Relay
 
 /// What a check found.
 enum CheckResult: Equatable {
@@ -14,6 +15,7 @@ final class HTTPCheck {
     private var wire: Wire
     private let authority: [UInt8]
     private var hasSent = false
+    private var interimHeads = 0
     private var parser = ResponseParser()
     private var head = MessageHead()
 
@@ -72,6 +74,8 @@ final class HTTPCheck {
                 return .failed("malformed answer: \(error.explanation)")
             }
             guard head.status < 200 else { return head.status < 500 ? .passed : .failed("status \(head.status)") }
+            interimHeads += 1
+            guard interimHeads <= Exchange.maximumInterimHeads else { return .failed("too many interim answers") }
             input.consume(head.byteCount)
             if input.isEmpty { return nil }
         }

@@ -34,6 +34,8 @@ struct BodyPump {
     private(set) var isSourceDone: Bool
     /// Bytes of the body read so far.
     private(set) var received = 0
+    /// Bytes that the sink took, framing and heads before the body included.
+    private(set) var sent = 0
 
     /// - Parameters:
     ///   - framing: how the body arrives.
@@ -87,7 +89,9 @@ struct BodyPump {
             took(before - source.inputCount)
             source.releaseInput(loop)
             switch transfer {
-            case .moved: if !sink.stream.maySend { return .blocked }
+            case .moved(let count):
+                sent += count
+                if !sink.stream.maySend { return .blocked }
             case .wouldBlock: return .blocked
             case .ended, .failed: return .sinkFailed
             }
@@ -169,11 +173,7 @@ struct BodyPump {
 
     /// Ends the body if its framing says so.
     private mutating func finishIfDone(_ output: inout OutputSpan<UInt8>) -> Bool {
-        switch source {
-        case .length(let remaining): isSourceDone = remaining == 0
-        case .chunked(let decoder): isSourceDone = decoder.isDone
-        case .nothing, .untilClose: break
-        }
+        noteEnd()
         if isSourceDone, isChunkedOut { output.put(HeadWriter.lastChunk) }
         return isSourceDone
     }

@@ -85,9 +85,13 @@ final class ClientConnection {
         case .head where isIdle: close()
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
-        case .draining, .closing, .lingering: close()
+        case .draining: closeAfterAnswer()
+        case .closing, .lingering: close()
         }
     }
+
+    /// Whether a time limit runs.
+    var hasAlarm: Bool { alarm.deadline != nil }
 
     func setAlarm(_ limit: Duration?) {
         alarm.set(limit.map { worker.now + $0 }, token: token, in: &worker.timers)
@@ -98,8 +102,8 @@ final class ClientConnection {
     private func readHead() {
         if wire.stream.mayRead {
             switch wire.receive(worker.loop) {
-            case .moved: break
-            case .wouldBlock: return
+            // Even without new bytes, a pipelined request may stand in what was read before.
+            case .moved, .wouldBlock: break
             case .ended, .failed:
                 close()
                 return
@@ -171,8 +175,8 @@ final class ClientConnection {
 
     private func startNextHead() {
         state = .head
-        if worker.isDraining, wire.inputCount == 0 {
-            close()
+        guard !worker.isDraining else {
+            closeAfterAnswer()
             return
         }
         setAlarm(worker.plan.settings.timeoutKeepalive)

@@ -23,6 +23,8 @@ extension ExchangeDriver {
                 }
             }
         }
+        // A body that was read over before, by an attempt that sent nothing of it, was empty: its end is said again.
+        if framing == .chunked, requestPump.isSourceDone { output.append { $0.put(HeadWriter.lastChunk) } }
         // head-limit leaves room for what is added, so this cannot be; if it were, a cut head must never leave.
         guard !output.isFull else {
             tell(.clientFailed(.badRequest(.headTooLarge)))
@@ -56,8 +58,11 @@ extension ExchangeDriver {
             return
         }
         let before = requestPump.received
+        let sentBefore = requestPump.sent
         requestFlow = requestPump.move(from: &client.wire, to: &server.wire, worker.loop)
-        tell(.sent(ofBody: requestPump.received > before))
+        let hasTaken = requestPump.received > before
+        // Not a byte may have left: then the request is as fresh as it was.
+        if hasTaken || requestPump.sent > sentBefore { tell(.sent(ofBody: hasTaken)) }
         switch requestFlow {
         case .done: if !machine.hasRequestEnded { tell(.requestEnded) }
         case .needsInput, .blocked: break
@@ -73,7 +78,7 @@ extension ExchangeDriver {
             isRequestBroken = true
             worker.runLater(server.token)
         }
-        watchClient(hasMoved: requestPump.received > before)
+        watchClient(hasMoved: hasTaken)
     }
 
     // MARK: Response
@@ -151,8 +156,8 @@ extension ExchangeDriver {
     }
 
     /// Writes the final head for the client, then lets the body follow.
-    func forwardHead() -> Exchange.Event? {
-        guard let server, let input = server.wire.input, let client else { return nil }
+    func forwardHead() {
+        guard let server, let input = server.wire.input, let client else { return }
         let framing = BodyFraming(response: responseHead, to: requestHead.method)
         leavingFraming = leaving(framing)
         keepsClient =
@@ -173,7 +178,6 @@ extension ExchangeDriver {
         server.wire.consume(responseHead.byteCount, worker.loop)
         responsePump = BodyPump(framing, leaving: leavingFraming)
         pumpBody(server)
-        return nil
     }
 
     /// How the body leaves: HTTP/1.0 knows no chunks; HTTP/1.1 gets them where the length is not known.
@@ -187,6 +191,7 @@ extension ExchangeDriver {
     private func pumpBody(_ server: ServerConnection) {
         guard let client else { return }
         let before = responsePump.received
+        let sentBefore = responsePump.sent
         let flow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
         if responsePump.received > before { tell(.bodyBytes) }
         let isSteady = flow == .needsInput && responseFlow == .needsInput && requestFlow == .done
@@ -209,7 +214,7 @@ extension ExchangeDriver {
             tell(.clientLeft)
             return
         }
-        watchClient(hasMoved: true)
+        watchClient(hasMoved: responsePump.sent > sentBefore)
     }
 
     // MARK: Client
@@ -245,6 +250,6 @@ extension ExchangeDriver {
             client.setAlarm(nil)
             return
         }
-        if hasMoved { client.setAlarm(worker.plan.settings.timeoutClient) }
+        if hasMoved || !client.hasAlarm { client.setAlarm(worker.plan.settings.timeoutClient) }
     }
 }

@@ -99,9 +99,9 @@ final class ExchangeDriver {
         switch action {
         case .none: return nil
         case .choose:
-            if machine.attempts > 0 { worker.counters.add(.retries) }
             releaseServer()
             guard let chosen = plan.backend.choose(excluding: machine.exclusions) else { return .noServer }
+            if machine.attempts > 0 { worker.counters.add(.retries) }
             counted = chosen
             return .chosen(server: chosen)
         case .open(let server): return open(server, fresh: false)
@@ -116,7 +116,8 @@ final class ExchangeDriver {
             forwardInterim()
             return nil
         case .forwardHead:
-            return forwardHead()
+            forwardHead()
+            return nil
         case .finish:
             finish()
             return nil

@@ -1,7 +1,7 @@
 // The system's network: one epoll set, Linux sockets. It keeps no table of connections; descriptors are the handles.
 public import Addresses
 
-/// Real sockets on one epoll epoll.
+/// Real sockets on one epoll set.
 public final class EpollNetwork: Network {
     private let epoll: Epoll
     private let waker: EventWaker
@@ -40,7 +40,7 @@ public final class EpollNetwork: Network {
 
     public func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token) {
         if accepting {
-            // It was watched before, so there is room for it in the epoll.
+            // It was watched before, so there is room for it in the set.
             try? epoll.watchInput(listener.rawValue, tag: token.rawValue)
         } else {
             epoll.remove(listener.rawValue)

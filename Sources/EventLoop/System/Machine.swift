@@ -1,4 +1,4 @@
-// What the machine allows: processors, descriptors, clocks, random numbers.
+// What the machine allows: processors, descriptors, clocks, signals.
 import CLinux
 import Glibc
 
@@ -61,6 +61,7 @@ public enum Machine {
     public static let terminateSignal = SIGTERM
     public static let interruptSignal = SIGINT
     public static let quitSignal = SIGQUIT
+    public static let hangUpSignal = SIGHUP
 
     /// Takes a signal's default action away, so that a source can hear of it.
     public static func ignoreSignal(_ number: Int32) { _ = signal(number, SIG_IGN) }

@@ -3,17 +3,21 @@
 
 /// What the parser of either kind of head does for one field line at a time.
 enum FieldParser {
-    enum Step { case field, end, incomplete }
+    enum Step {
+        case field, end
+        /// More bytes are needed. Inside a value only a control byte can change anything.
+        case incomplete(isInValue: Bool)
+    }
 
     /// Reads the line at `position` and moves it past the line.
     /// - Parameter isRequest: Host and Expect mean something in requests only.
     static func step(
         _ bytes: Span<UInt8>, at position: inout Int, limit: Int, isRequest: Bool, into head: inout MessageHead
     ) throws(ProtocolError) -> Step {
-        guard position < bytes.count else { return .incomplete }
+        guard position < bytes.count else { return .incomplete(isInValue: false) }
         let first = bytes[position]
         if first == 0x0d {
-            guard position + 1 < bytes.count else { return .incomplete }
+            guard position + 1 < bytes.count else { return .incomplete(isInValue: false) }
             guard bytes[position + 1] == 0x0a else { throw .malformedField }
             position += 2
             return .end
@@ -25,10 +29,10 @@ enum FieldParser {
             if bytes[index] == UInt8(ascii: "_") { slot.hasUnderscore = true }
             index += 1
         }
-        guard index < bytes.count else { return .incomplete }
+        guard index < bytes.count else { return .incomplete(isInValue: false) }
         guard bytes[index] == UInt8(ascii: ":"), index > position else { throw .malformedField }
         slot.name = ByteRange(start: position, count: index - position)
-        guard let end = try lineEnd(bytes, from: index + 1) else { return .incomplete }
+        guard let end = try lineEnd(bytes, from: index + 1) else { return .incomplete(isInValue: true) }
         slot.value = ByteScan.trimmed(bytes, ByteRange(start: index + 1, count: end - index - 1))
         slot.known = FieldName.classify(bytes, slot.name)
         guard head.fieldCount < limit else { throw .tooManyFields }
@@ -135,8 +139,11 @@ enum FieldParser {
 /// `uri-host [":" port]` (RFC 9110, 7.2), without sub-delims: no host in use has them, and commas or semicolons in a
 /// host are how two readers come to two answers.
 enum HostSyntax {
+    /// A name of 253 bytes, with a port and room for brackets.
+    private static let maximumCount = 262
+
     static func isValid(_ bytes: Span<UInt8>, _ range: ByteRange) -> Bool {
-        guard !range.isEmpty else { return false }
+        guard !range.isEmpty, range.count <= maximumCount else { return false }
         var index = range.start
         if bytes[index] == UInt8(ascii: "[") {
             index += 1

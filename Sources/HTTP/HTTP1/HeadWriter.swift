@@ -93,7 +93,7 @@ public enum HeadWriter {
 
     /// Names that no Connection field may take away: losing them would change what the message means.
     private static let protected = FieldNames(
-        .host, .xForwardedFor, .xForwardedHost, .xForwardedProto, .xForwardedOther)
+        .host, .xForwardedFor, .xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .date)
 
     private static func isNamedByConnection(
         _ field: FieldSlot, _ head: borrowing MessageHead, _ bytes: Span<UInt8>

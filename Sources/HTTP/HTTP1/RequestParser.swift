@@ -25,6 +25,7 @@ public struct RequestParser: Sendable {
     private var position = 0
     /// How many bytes there were when the last line was found incomplete: a field that trickles in is searched once.
     private var searched = 0
+    private var isInValue = false
     private var emptyLines = 0
 
     /// RFC 9112, 2.2 asks to ignore at least one empty line before a request; more than this is noise.
@@ -48,7 +49,7 @@ public struct RequestParser: Sendable {
     ) throws(ProtocolError) -> Bool {
         let bytes = input.extracting(first: limits.head)
         // Nothing but a control byte, the last one there was included, can end a field line or spoil it.
-        if phase == .fields, searched > 0, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
+        if isInValue, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
             return try incomplete(bytes, limits)
         }
         if phase == .line {
@@ -58,7 +59,9 @@ public struct RequestParser: Sendable {
         while true {
             switch try FieldParser.step(bytes, at: &position, limit: limits.fields, isRequest: true, into: &head) {
             case .field: continue
-            case .incomplete: return try incomplete(bytes, limits)
+            case .incomplete(let isInValue):
+                self.isInValue = isInValue
+                return try incomplete(bytes, limits)
             case .end:
                 try finish(bytes, &head)
                 self = RequestParser()

@@ -10,6 +10,7 @@ public struct ResponseParser: Sendable {
     private var hasStatusLine = false
     private var position = 0
     private var searched = 0
+    private var isInValue = false
 
     public init() {}
 
@@ -17,7 +18,7 @@ public struct ResponseParser: Sendable {
     public mutating func parse(_ input: Span<UInt8>, into head: inout MessageHead) throws(ProtocolError) -> Bool {
         let bytes = input.extracting(first: Self.headLimit)
         // As in RequestParser: a field line that trickles in is searched once.
-        if hasStatusLine, searched > 0, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
+        if isInValue, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
             return try incomplete(bytes)
         }
         if !hasStatusLine {
@@ -32,7 +33,9 @@ public struct ResponseParser: Sendable {
         while true {
             switch try FieldParser.step(bytes, at: &position, limit: Self.fieldsLimit, isRequest: false, into: &head) {
             case .field: continue
-            case .incomplete: return try incomplete(bytes)
+            case .incomplete(let isInValue):
+                self.isInValue = isInValue
+                return try incomplete(bytes)
             case .end:
                 head.byteCount = position
                 try Self.checkFraming(&head)

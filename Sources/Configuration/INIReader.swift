@@ -7,14 +7,17 @@ public struct ConfigurationSources: Sendable {
     /// The names in a folder, sorted bytewise.
     public var names: @Sendable (_ folder: String) throws -> [String]
     public var environment: @Sendable (_ name: String) -> String?
+    /// Descriptors that the process may open; nil where that is not known.
+    public var descriptorLimit: Int?
 
     public init(
         read: @escaping @Sendable (String) throws -> [UInt8], names: @escaping @Sendable (String) throws -> [String],
-        environment: @escaping @Sendable (String) -> String?
+        environment: @escaping @Sendable (String) -> String?, descriptorLimit: Int? = nil
     ) {
         self.read = read
         self.names = names
         self.environment = environment
+        self.descriptorLimit = descriptorLimit
     }
 }
 
@@ -23,6 +26,8 @@ struct Word: Equatable {
     var text: String
     var column: Int
     var width: Int
+    /// Some of it came from a `${file:...}`: it is never shown.
+    var isSecret = false
 }
 
 /// `key = words`.

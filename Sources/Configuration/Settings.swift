@@ -1,6 +1,6 @@
 // The typed, immutable settings that the rest of ballast reads. It holds no text that still needs parsing.
 public import Addresses
-import Balancing
+public import Balancing
 
 /// Where something stands in a configuration: for errors that turn up after parsing.
 public struct Position: Hashable, Sendable, CustomStringConvertible {
@@ -14,6 +14,8 @@ public struct Position: Hashable, Sendable, CustomStringConvertible {
         self.line = line
         self.column = column
     }
+
+    static let nowhere = Position(file: "configuration", line: 0, column: 0)
 
     public var description: String { line == 0 ? file : "\(file):\(line):\(column)" }
 }
@@ -43,6 +45,12 @@ public struct ServerSettings: Equatable, Sendable {
     public var port: UInt16
     /// From `servers`: every address of the host is a server of its own.
     public var isEachAddress: Bool
+    /// 1 to `Server.maximumWeight`; 0 takes no new requests.
+    public var weight = 1
+    /// Requests at once; nil is the backend's `maxconn`.
+    public var maxconn: Int?
+    public var isBackup = false
+    public var isDisabled = false
     public var position: Position
 
     /// `host:port`, brackets around IPv6.
@@ -53,14 +61,28 @@ public struct ServerSettings: Equatable, Sendable {
 public enum HealthCheckKind: Equatable, Sendable {
     /// `GET /health`; any complete answer below 500 passes.
     case auto
+    /// A request of its own; what passes is `healthExpect`.
+    case http(method: String, path: String)
+    /// A connection.
+    case tcp
     case off
 }
 
-/// One `[backend]`, or the one that global settings make.
+/// One `[backend]`, or the one that global settings make. Durations of zero are "no limit" where the schema allows them.
 public struct BackendSettings: Sendable {
     public var name: String
+    /// Path prefixes without a slash at the end; `/` alone is empty. None serves every path.
+    public var paths: [String] = []
+    /// Host names in lower case; `*.x` is one label. None serves every host.
+    public var hosts: [String] = []
+    /// Ports that serve this backend alone.
+    public var listeners: [ListenerSettings] = []
     public var servers: [ServerSettings] = []
     public var balance = PolicyCatalog.defaultName
+    /// Requests at once for each server; 0 is no limit.
+    public var maxconn = 0
+    public var queue = 1000
+    public var timeoutQueue = Duration.seconds(30)
     public var timeoutConnect = Duration.seconds(5)
     public var timeoutResponse = Duration.seconds(3600)
     public var timeoutIdle = Duration.seconds(300)
@@ -71,8 +93,35 @@ public struct BackendSettings: Sendable {
     public var healthTimeout = Duration.seconds(2)
     public var healthFall = 3
     public var healthRise = 2
+    public var healthBusy = Duration.seconds(300)
+    /// Statuses that pass; nil is below 500 for `auto`, 2xx and 3xx otherwise.
+    public var healthExpect: StatusSet?
+    /// Host of a check; nil is the server's address.
+    public var healthHost: String?
+    public var ejectOn = Causes(connect: true, reset: true, timeout: true)
+    public var ejectAfter = 5
+    public var ejectFor = Duration.seconds(10)
+    public var ejectLimit = 50
+    public var slowStart = Duration.zero
+    public var retries = 1
+    public var retryOn = Causes(connect: true, reset: true)
+    public var replay = "idempotent"
+    public var retryBudget = 20
 
     public init(name: String) { self.name = name }
+}
+
+/// `[stats]`.
+public struct StatsSettings: Sendable {
+    public var listeners: [ListenerSettings] = []
+    /// The section says where: then a port that is taken is fatal, and not just told.
+    public var isWritten = false
+    /// `auth = none`: anybody who can connect may look.
+    public var isOpen = false
+
+    public static let defaultText = "127.0.0.1:8404"
+
+    public init() {}
 }
 
 /// Everything a configuration says.
@@ -92,9 +141,15 @@ public struct Settings: Sendable {
     /// Empty is `off`.
     public var via = "ballast"
     public var passesUnderscores = false
+    /// Bytes of a request's body that are kept for replay, and of all bodies together.
+    public var bodyBuffer = 1 << 20
+    public var replayMemory = 64 << 20
     public var logLevel = "info"
+    /// `off`, `stderr` or a path.
+    public var accessLog = "off"
     public var shutdownTimeout = Duration.seconds(60)
     public var backends: [BackendSettings] = []
+    public var stats = StatsSettings()
 
     public init() {}
 }

@@ -7,6 +7,8 @@ public struct SettingsError: Error, Equatable, Sendable {
     /// The line's text, and how many columns of it are meant; empty where there is no line to show.
     public var source: String
     public var width: Int
+    /// Told, but no reason to refuse.
+    public var isWarning = false
 
     /// Errors that one run reports at most.
     public static let limit = 20
@@ -25,7 +27,7 @@ public struct SettingsError: Error, Equatable, Sendable {
 
     /// The form that editors jump to, with the line and a mark under the mistake.
     public var text: String {
-        var text = "\(position): error: \(message)\n"
+        var text = "\(position): \(isWarning ? "warning" : "error"): \(message)\n"
         guard !source.isEmpty, position.line > 0 else { return text }
         let number = String(position.line)
         let margin = String(repeating: " ", count: max(0, 5 - number.count))

@@ -10,51 +10,68 @@ public enum LoadOutcome: Sendable {
     case refused([SettingsError])
 }
 
-/// Loads a configuration.
+/// Loads a configuration, once.
 public struct SettingsLoader {
-    private let sources: ConfigurationSources
-    private var errors: [SettingsError] = []
-    private var settings = Settings()
+    let sources: ConfigurationSources
+    var errors: [SettingsError] = []
+    var warnings: [SettingsError] = []
+    var settings = Settings()
+    var openFiles: [String] = []
+    /// Stands for the whole configuration in messages about what is missing.
+    var whole = Position(file: "command line", line: 0, column: 0)
+    private var readFiles: [String] = []
+    private var overrides: [String] = []
     /// What every backend starts from: backend keys written before the first section.
     private var template = BackendSettings(name: "default")
-    private var sections: [Section] = []
-    private var openFiles: [String] = []
-    private var readFiles: [String] = []
+    /// The part before the first section, then the sections as they stand.
+    private(set) var sections = [Section(place: .global, name: nil, position: .nowhere, source: "")]
 
-    /// Files that may include one another, the first one counted.
-    private static let includeDepth = 8
-
-    private struct Section {
-        let name: String
+    struct Section {
+        let place: Schema.Place
+        let name: String?
         let position: Position
         let source: String
         var settings: [Setting] = []
+
+        /// As messages call it.
+        var text: String {
+            switch place {
+            case .global: "the global part"
+            case .backend: "[backend \(name ?? "")]"
+            case .stats: "[stats]"
+            }
+        }
     }
 
     public init(sources: ConfigurationSources) { self.sources = sources }
 
+    /// Overrides one setting of what is loaded later: `KEY=VALUE`, `BACKEND.KEY=VALUE` or `stats.KEY=VALUE`.
+    public mutating func define(_ text: String) { overrides.append(text) }
+
     /// Loads the file called `file`, which `sources` can read.
     public mutating func load(_ file: String) -> LoadOutcome {
+        whole.file = file
         readFile(file, for: nil)
-        applyBackends()
-        checkWhole(file)
-        return outcome
+        return finish()
     }
 
     /// Settings for `ballast -l LISTEN SERVER...`: no file, the same checks.
     public mutating func load(listen: [String], servers: [String]) -> LoadOutcome {
-        let position = Position(file: "command line", line: 0, column: 0)
+        let position = whole
         func setting(_ key: String, _ text: String) -> Setting {
             Setting(key: key, words: [Word(text: text, column: 0, width: 0)], position: position, source: "")
         }
-        for text in listen { applyGlobal(setting("listen", text)) }
-        for text in servers { applyGlobal(setting("servers", text)) }
-        applyBackends()
-        checkWhole("command line")
-        return outcome
+        sections[0].settings = listen.map { setting("listen", $0) } + servers.map { setting("servers", $0) }
+        return finish()
     }
 
-    private var outcome: LoadOutcome {
+    /// Things that are allowed but probably not meant.
+    public var warningText: String { warnings.map(\.text).joined() }
+
+    private mutating func finish() -> LoadOutcome {
+        for text in overrides { override(text) }
+        applyAll()
+        checkWhole()
         guard !errors.isEmpty else { return .loaded(settings) }
         // In the order of files as they were read, then of lines.
         let order = errors.enumerated().sorted { left, right in
@@ -70,45 +87,23 @@ public struct SettingsLoader {
         readFiles.firstIndex(of: error.position.file) ?? readFiles.count
     }
 
-    // MARK: Files
+    // MARK: Lines
 
-    private mutating func readFile(_ path: String, for include: Setting?) {
-        guard !openFiles.contains(path) else {
-            errors.append(
-                include?.error("'\(path)' includes itself", word: include?.words.first)
-                    ?? SettingsError(Position(file: path, line: 0, column: 0), "the file includes itself"))
-            return
-        }
-        let bytes: [UInt8]
-        do {
-            bytes = try sources.read(path)
-        } catch {
-            errors.append(
-                include?.error("cannot read '\(path)': \(error)", word: include?.words.first)
-                    ?? SettingsError(Position(file: path, line: 0, column: 0), "cannot read the file: \(error)"))
-            return
-        }
-        openFiles.append(path)
-        readFiles.append(path)
-        defer { openFiles.removeLast() }
-        var reader = INIReader(file: path, sources: sources)
-        reader.read(bytes)
-        errors += reader.errors
+    /// Takes in the lines of one file.
+    mutating func take(_ lines: [INILine], of file: String) {
+        readFiles.append(file)
         var seen: [String: Int] = [:]
-        var current: Int?
-        var isInUnknown = false
-        for line in reader.lines {
+        var current: Int? = 0
+        for line in lines {
             switch line {
             case .section(let kind, let name, let position, let source):
                 seen = [:]
                 current = begin(kind, name, position, source)
-                isInUnknown = current == nil
             case .brokenSection:
-                isInUnknown = true
+                current = nil
             case .setting(let setting):
                 // One wrong section is one mistake: what stands in it is not judged.
-                if isInUnknown { continue }
-                take(setting, section: current, &seen)
+                if let current { take(setting, section: current, &seen) }
             }
         }
     }
@@ -117,107 +112,104 @@ public struct SettingsLoader {
         func fail(_ message: String) {
             errors.append(SettingsError(position, message, source: source, width: source.utf8.count))
         }
-        guard kind == "backend" else {
+        var place = Schema.Place.backend
+        switch kind {
+        case "backend":
+            guard let name, !name.isEmpty else {
+                fail("a backend needs a name: [backend NAME]")
+                return nil
+            }
+        case "stats":
+            guard name == nil else {
+                fail("[stats] has no name")
+                return nil
+            }
+            place = .stats
+        case _:
             fail("unknown section [\(kind)]" + Suggestion.text(for: kind, among: Schema.sections))
             return nil
         }
-        guard let name, !name.isEmpty else {
-            fail("a backend needs a name: [backend NAME]")
+        let section = Section(place: place, name: name, position: position, source: source)
+        if let earlier = sections.first(where: { $0.place == place && $0.name == name }) {
+            fail("\(section.text) stands twice; it begins at \(earlier.position) already")
             return nil
         }
-        if let earlier = sections.first(where: { $0.name == name }) {
-            fail("[backend \(name)] stands twice; it begins at \(earlier.position) already")
-            return nil
-        }
-        sections.append(Section(name: name, position: position, source: source))
+        sections.append(section)
         return sections.count - 1
     }
 
-    private mutating func take(_ setting: Setting, section: Int?, _ seen: inout [String: Int]) {
-        let place = section.map { "[backend \(sections[$0].name)]" } ?? "the global part"
-        guard let key = Schema.key(setting.key) else {
-            let names = Schema.keys.filter { $0.mayStand(inBackend: section != nil) }.map(\.name)
-            let hint = Suggestion.text(for: setting.key, among: names)
-            errors.append(setting.error("unknown key '\(setting.key)' in \(place)\(hint)"))
+    private mutating func take(_ setting: Setting, section index: Int, _ seen: inout [String: Int]) {
+        let section = sections[index]
+        guard let key = Schema.key(setting.key, in: section.place) else {
+            if let advice = Schema.advice(for: setting.key, not: section.place) {
+                errors.append(setting.error("'\(setting.key)' \(advice)"))
+                return
+            }
+            let hint = Suggestion.text(for: setting.key, among: Schema.keys(in: section.place).map(\.name))
+            errors.append(setting.error("unknown key '\(setting.key)' in \(section.text)\(hint)"))
             return
         }
         if let line = seen[key.name], !key.repeats {
-            errors.append(setting.error("'\(key.name)' stands twice in \(place); line \(line) sets it already"))
+            errors.append(setting.error("'\(key.name)' stands twice in \(section.text); line \(line) sets it already"))
             return
         }
         seen[key.name] = setting.position.line
-        switch (key.scope, section) {
-        case (.include, nil): include(setting)
-        case (.global, nil), (.backend, nil): applyGlobal(setting)
-        case (.backend, .some(let index)): sections[index].settings.append(setting)
-        case (.global, .some), (.include, .some):
-            errors.append(setting.error("'\(key.name)' is global; move it before the first section"))
-        }
+        if case .include = key.scope { include(setting) } else { sections[index].settings.append(setting) }
     }
 
-    private mutating func include(_ setting: Setting) {
-        for word in setting.words {
-            let path = resolve(word.text, beside: setting.position.file)
-            guard openFiles.count < Self.includeDepth else {
-                errors.append(
-                    setting.error("files include one another more than \(Self.includeDepth) deep", word: word))
-                return
-            }
-            guard path.contains("*") else {
-                readFile(path, for: setting)
-                continue
-            }
-            let slash = path.lastIndex(of: "/")
-            let folder = slash.map { String(path[..<$0]) } ?? "."
-            let pattern = slash.map { String(path[path.index(after: $0)...]) } ?? path
-            guard !folder.contains("*") else {
-                errors.append(setting.error("'*' may stand in the last part of a path only", word: word))
-                continue
-            }
-            for name in (try? sources.names(folder)) ?? [] where Self.matches(name, pattern) {
-                readFile(slash == nil ? name : "\(folder)/\(name)", for: setting)
-            }
+    // MARK: Overrides
+
+    /// Puts the settings of `-D TEXT` in the place of those that the files have.
+    private mutating func override(_ text: String) {
+        var reader = INIReader(file: "-D", sources: sources)
+        guard let equals = text.firstIndex(of: "=") else {
+            errors.append(SettingsError(whole, "-D \(text): write KEY=VALUE or BACKEND.KEY=VALUE"))
+            return
         }
+        let path = text[..<equals]
+        let dot = path.lastIndex(of: ".")
+        let name = dot.map { String(path[..<$0]) }
+        let key = dot.map { path[path.index(after: $0)...] } ?? path
+        guard
+            let index = sections.firstIndex(where: {
+                $0.isCalled(name) || hasNoBackend && name == "default" && $0.place == .global
+            })
+                ?? addStats(name)
+        else {
+            errors.append(SettingsError(whole, "-D \(text): there is no [backend \(name ?? "")]"))
+            return
+        }
+        reader.read(Array("\(key) =\(text[text.index(after: equals)...])".utf8))
+        errors += reader.errors
+        guard case .setting(var setting)? = reader.lines.first else { return }
+        // A file has no line 0: that tells the settings of several -D of one key from what they replace.
+        setting.position = Position(file: "-D \(text)", line: 0, column: 0)
+        sections[index].settings.removeAll { $0.key == setting.key && $0.position.line > 0 }
+        var seen: [String: Int] = [:]
+        take(setting, section: index, &seen)
     }
 
-    private func resolve(_ path: String, beside file: String) -> String {
-        guard !path.hasPrefix("/"), let slash = file.lastIndex(of: "/") else { return path }
-        return String(file[...slash]) + path
-    }
+    private var hasNoBackend: Bool { !sections.contains { $0.place == .backend } }
 
-    /// Whether `name` matches a pattern in which `*` stands for any bytes; names that begin with a dot are hidden.
-    static func matches(_ name: String, _ pattern: String) -> Bool {
-        guard !name.hasPrefix(".") || pattern.hasPrefix(".") else { return false }
-        let parts = pattern.split(separator: "*", omittingEmptySubsequences: false)
-        guard let first = parts.first, let last = parts.last, name.hasPrefix(first) else { return false }
-        guard parts.count > 1 else { return name == pattern }
-        guard name.utf8.count >= first.utf8.count + last.utf8.count, name.hasSuffix(last) else { return false }
-        var rest = name.dropFirst(first.count).dropLast(last.count)
-        for part in parts.dropFirst().dropLast() {
-            while !rest.hasPrefix(part), !rest.isEmpty { rest = rest.dropFirst() }
-            guard rest.hasPrefix(part) else { return false }
-            rest = rest.dropFirst(part.count)
-        }
-        return true
+    private mutating func addStats(_ name: String?) -> Int? {
+        guard name == "stats" else { return nil }
+        sections.append(Section(place: .stats, name: nil, position: .nowhere, source: ""))
+        return sections.count - 1
     }
 
     // MARK: Applying
 
-    private mutating func applyGlobal(_ setting: Setting) {
-        guard let key = Schema.key(setting.key) else { return }
-        do throws(Mistake) {
-            switch key.scope {
-            case .global(let target): try target.apply(setting, to: &settings)
-            case .backend(let target): try target.apply(setting, to: &template)
-            case .include: break
+    private mutating func applyAll() {
+        for setting in sections[0].settings { applyGlobal(setting) }
+        for section in sections where section.place == .stats {
+            for setting in section.settings {
+                guard case .stats(let target)? = Schema.key(setting.key, in: .stats)?.scope else { continue }
+                attempt(setting) { loader, setting throws(Mistake) in
+                    try target.apply(setting, to: &loader.settings.stats)
+                }
             }
-        } catch {
-            errors.append(setting.error(error))
         }
-    }
-
-    private mutating func applyBackends() {
-        guard !sections.isEmpty else {
+        guard !hasNoBackend else {
             settings.backends = [template]
             return
         }
@@ -226,78 +218,49 @@ public struct SettingsLoader {
                 SettingsError(
                     server.position, "a global 'server' and a [backend] exclude each other; move it into the section"))
         }
-        for section in sections {
-            var backend = template
-            backend.name = section.name
-            backend.servers = []
-            for setting in section.settings {
-                guard case .backend(let target)? = Schema.key(setting.key)?.scope else { continue }
-                do throws(Mistake) { try target.apply(setting, to: &backend) } catch {
-                    errors.append(setting.error(error))
-                }
-            }
-            settings.backends.append(backend)
-        }
-        if sections.count > 1 {
-            errors.append(
-                SettingsError(
-                    sections[1].position, "this version serves one backend; routing among several is not supported",
-                    source: sections[1].source, width: sections[1].source.utf8.count))
-        }
+        for section in sections where section.place == .backend { applyBackend(section) }
     }
 
-    /// What only the whole can show.
-    private mutating func checkWhole(_ file: String) {
-        // A missing piece may be one that could not be read: say so only when nothing else is wrong.
-        guard errors.isEmpty else { return }
-        let nowhere = Position(file: file, line: 0, column: 0)
-        if settings.listeners.isEmpty {
-            errors.append(SettingsError(nowhere, "nothing to listen on; write for example: listen = :8080"))
-        }
-        for backend in settings.backends {
-            if backend.servers.isEmpty {
-                errors.append(
-                    SettingsError(nowhere, "no servers; write for example: servers = 10.0.0.11:8000 10.0.0.12:8000"))
-            }
-            checkServers(backend)
-        }
-        checkListeners()
+    private mutating func attempt(
+        _ setting: Setting, _ body: (inout SettingsLoader, Setting) throws(Mistake) -> Void
+    ) {
+        do throws(Mistake) { try body(&self, setting) } catch { errors.append(setting.error(error)) }
     }
 
-    private mutating func checkServers(_ backend: BackendSettings) {
-        for (index, server) in backend.servers.enumerated() {
-            guard let name = server.name else {
-                // One entry for each address of a host is what `server` with a name is for.
-                if backend.servers[..<index].contains(where: {
-                    $0.name == nil && $0.host == server.host && $0.port == server.port
-                }) {
-                    errors.append(SettingsError(server.position, "the server \(server.authority) stands twice"))
-                }
-                continue
-            }
-            if backend.servers[..<index].contains(where: { $0.name == name }) {
-                errors.append(SettingsError(server.position, "two servers are called '\(name)'"))
+    private mutating func applyGlobal(_ setting: Setting) {
+        guard let key = Schema.key(setting.key, in: .global) else { return }
+        attempt(setting) { loader, setting throws(Mistake) in
+            switch key.scope {
+            case .global(let target): try target.apply(setting, to: &loader.settings)
+            case .backend(let target): try target.apply(setting, to: &loader.template)
+            case .stats, .include: break
             }
         }
     }
 
-    private mutating func checkListeners() {
-        for (index, listener) in settings.listeners.enumerated() where listener.port != 0 {
-            let twin = settings.listeners[..<index].first {
-                // "All of this machine" holds every single address of it as well.
-                $0.port == listener.port
-                    && ($0.address == listener.address || $0.address == nil || listener.address == nil)
+    private mutating func applyBackend(_ section: Section) {
+        var backend = template
+        backend.name = section.name ?? ""
+        backend.servers = []
+        // What a section says of a repeating key stands in the place of the default, not beside it.
+        if section.settings.contains(where: { $0.key == "path" }) { backend.paths = [] }
+        if section.settings.contains(where: { $0.key == "host" }) { backend.hosts = [] }
+        for setting in section.settings {
+            guard case .backend(let target)? = Schema.key(setting.key, in: .backend)?.scope else { continue }
+            do throws(Mistake) { try target.apply(setting, to: &backend) } catch {
+                errors.append(setting.error(error))
             }
-            guard let twin else { continue }
-            errors.append(
-                SettingsError(listener.position, "\(listener.text) and \(twin.text) at \(twin.position) are the same port of the same address"))
         }
+        settings.backends.append(backend)
     }
 }
 
-extension Key {
-    fileprivate func mayStand(inBackend: Bool) -> Bool {
-        if case .backend = scope { return true }
-        return !inBackend
+extension SettingsLoader.Section {
+    fileprivate func isCalled(_ name: String?) -> Bool {
+        switch place {
+        case .global: name == nil
+        case .backend: name == self.name
+        case .stats: name == "stats"
+        }
     }
 }

@@ -85,6 +85,12 @@ enum Values {
         return number
     }
 
+    /// `20%`.
+    static func percent(_ text: String, in bounds: ClosedRange<Int>) throws(Mistake) -> Int {
+        guard text.hasSuffix("%") else { throw Mistake("'\(text)' is not a percentage; write \(text)%") }
+        return try count(String(text.dropLast()), in: bounds)
+    }
+
     static func choice(_ text: String, among words: [String]) throws(Mistake) -> String {
         guard words.contains(text) else {
             let hint = Suggestion.text(for: text, among: words)

@@ -8,6 +8,7 @@ struct WordScanner {
     /// Where the word begins that was read last, or failed.
     private(set) var wordStart = 0
     private(set) var hasReachedEnd = false
+    private var isSecret = false
 
     /// - Parameter end: a byte that ends the words, outside quotes.
     init(_ line: [UInt8], from position: Int, end: UInt8?) {
@@ -31,11 +32,13 @@ struct WordScanner {
             return nil
         }
         var text: [UInt8] = []
+        isSecret = false
         while position < line.count, !isSeparator(line[position]), line[position] != end {
             try readPart(into: &text, expand)
         }
         return Word(
-            text: String(decoding: text, as: UTF8.self), column: wordStart + 1, width: position - wordStart)
+            text: String(decoding: text, as: UTF8.self), column: wordStart + 1, width: position - wordStart,
+            isSecret: isSecret)
     }
 
     /// Whether nothing but a comment follows.
@@ -102,6 +105,7 @@ struct WordScanner {
         }
         let inside = String(decoding: line[(position + 2)..<close], as: UTF8.self)
         position = close + 1
+        if inside.hasPrefix("file:") { isSecret = true }
         return Array(try expand(inside).utf8)
     }
 

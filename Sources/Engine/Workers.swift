@@ -2,7 +2,7 @@
 public import Addresses
 public import Configuration
 public import EventLoop
-public import Metrics
+import Metrics
 import Synchronization
 
 /// All workers of a process.
@@ -12,7 +12,9 @@ public final class Workers {
         public let listener: ListenerSettings
         public let error: SystemError
 
-        public var description: String {
+        public var description: String { "\(listener.position): \(reason)" }
+
+        var reason: String {
             let advice =
                 switch error.code {
                 case SystemError.addressInUse: "another process listens there"
@@ -20,50 +22,57 @@ public final class Workers {
                     "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose another port or grant it"
                 case _: error.reason
                 }
-            return "\(listener.position): cannot listen on \(listener.text): \(advice)"
+            return "cannot listen on \(listener.text): \(advice)"
         }
     }
 
     public let workers: [Worker]
     private let loops: [Loop]
+    private let shared: Shared
     private let drained = DrainCount()
 
-    /// Makes the workers and opens every listener on each of them; nothing runs yet.
-    public init(plan: Plan, count: Int, log: EventLog, seed: UInt64) throws {
+    /// Makes the workers and opens every listener; nothing runs yet.
+    public init(_ shared: Shared, seed: UInt64) throws {
+        self.shared = shared
         var workers: [Worker] = []
         var loops: [Loop] = []
-        let budget = ClientBudget(limit: plan.settings.maxConnections)
         let drained = drained
-        for index in 0..<count {
+        for index in shared.metrics.indices {
             let network = try EpollNetwork()
             let worker = Worker(
-                network: network, plan: plan, log: log, budget: budget, checksHealth: index == 0,
-                seed: seed &+ UInt64(index), drained: { drained.arrive() })
+                index: index, network: network, shared: shared, seed: seed &+ UInt64(index),
+                drained: { drained.arrive() })
             workers.append(worker)
             loops.append(Loop(label: "ballast.worker.\(index)", network: network, subject: worker))
         }
         self.workers = workers
         self.loops = loops
-        try openListeners(plan.settings.listeners)
+        shared.introduce(workers)
+        for (number, listener) in shared.plan.listeners.enumerated() { try open(listener, number) }
     }
 
-    /// Where ballast listens, by listener.
-    public private(set) var endpoints: [Endpoint] = []
+    /// Where ballast listens: what the configuration says, the endpoint, and whether it is ballast's own page.
+    public private(set) var endpoints: [(listener: ListenerSettings, endpoint: Endpoint, isStats: Bool)] = []
 
-    private func openListeners(_ listeners: [ListenerSettings]) throws(ListenFailure) {
-        for listener in listeners {
-            let address = listener.address ?? (Machine.hasIPv6 ? .anyIPv6 : .anyIPv4)
-            var endpoint = Endpoint(address, port: listener.port)
-            for (index, worker) in workers.enumerated() {
-                do throws(SystemError) {
-                    // The first tells the port when 0 was asked for; the others join it there.
-                    endpoint = try worker.listen(on: endpoint, joining: index > 0)
-                } catch {
-                    throw ListenFailure(listener: listener, error: error)
-                }
+    private func open(_ listener: ListenerPlan, _ number: Int) throws(ListenFailure) {
+        let settings = listener.settings
+        let address = settings.address ?? (Machine.hasIPv6 ? .anyIPv6 : .anyIPv4)
+        var endpoint = Endpoint(address, port: settings.port)
+        let isStats = listener.role == .stats
+        // One worker is enough for the page.
+        for (index, worker) in workers.enumerated() where !isStats || index == 0 {
+            do throws(SystemError) {
+                // The first tells the port when 0 was asked for; the others join it there.
+                endpoint = try worker.listen(number: number, on: endpoint, joining: index > 0)
+            } catch {
+                let failure = ListenFailure(listener: settings, error: error)
+                guard listener.isOptional else { throw failure }
+                shared.log.say(
+                    .warning, "no statistics: \(failure.reason); write [stats] with 'listen' to serve them elsewhere")
+                return
             }
-            endpoints.append(endpoint)
         }
+        endpoints.append((settings, endpoint, isStats))
     }
 
     public func start() {
@@ -75,7 +84,9 @@ public final class Workers {
     public var drain: @Sendable (_ done: @escaping @Sendable () -> Void) -> Void {
         let mailboxes = workers.map(\.mailbox)
         let drained = drained
+        let shared = shared
         return { done in
+            shared.startDraining()
             drained.expect(mailboxes.count, then: done)
             for mailbox in mailboxes { mailbox.send(.drain) }
         }
@@ -87,8 +98,8 @@ public final class Workers {
         return { for mailbox in mailboxes { mailbox.send(.abort) } }
     }
 
-    /// All counters added up.
-    public var snapshot: Snapshot { Snapshot(workers.map(\.counters)) }
+    /// One line of what was done, for the log.
+    public var summary: String { shared.requests.summary(connections: shared.connections) }
 }
 
 /// Counts workers that have drained.

@@ -1,19 +1,33 @@
 // Counting. Each worker writes its own counters without locks; readers add them up. Nothing here ever resets.
 import Synchronization
 
-/// What is counted. Names and labels are the metric table's affair; this is one integer each.
-public enum Counter: Int, CaseIterable, Sendable {
-    case connections, acceptErrors
+/// What is counted by one set of counters. Names and labels are the metric table's affair; this is one integer each.
+public protocol CounterKey: RawRepresentable<Int>, CaseIterable, Sendable {}
+
+/// Of the process.
+public enum ProcessCounter: Int, CounterKey {
+    case acceptDescriptors, acceptTable, acceptMemory, acceptAborted, acceptOther
+    /// Accepting paused because `max-connections` was reached.
+    case acceptLimit
+    case replyDrained
+}
+
+/// Of one listener.
+public enum ListenerCounter: Int, CounterKey { case accepted, closed }
+
+/// Of requests: of one backend's, or of those that came to none.
+public enum RequestCounter: Int, CounterKey {
     case requests, responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
-    case retries, staleConnections, replyDrained
+    case retriesConnect, retriesConnectTimeout, retriesReset, retriesTimeout, retriesStatus, retriesDown
     case failedConnect, failedConnectTimeout, failedReset, failedBadResponse
     case failedFirstByteTimeout, failedIdleTimeout, failedHeadTimeout, failedBodyTimeout, failedWriteTimeout
-    case failedNoServer, failedBadRequest, failedTruncated, failedShutdown
-    case clientLeftConnecting, clientLeftUploading, clientLeftWaiting, clientLeftStreaming
-    case healthChecksPassed, healthChecksFailed
+    case failedNoServer, failedQueueFull, failedQueueTimeout, failedNoRoute, failedBadRequest, failedShutdown
+    /// The response had begun and was cut; the cause is counted as well.
+    case truncated
+    case clientLeftQueued, clientLeftConnecting, clientLeftUploading, clientLeftWaiting, clientLeftStreaming
 
     /// The counter of final responses with `status`'s class.
-    public static func responses(status: Int) -> Counter {
+    public static func responses(status: Int) -> RequestCounter {
         switch status / 100 {
         case 1: .responses1xx
         case 2: .responses2xx
@@ -24,50 +38,100 @@ public enum Counter: Int, CaseIterable, Sendable {
     }
 }
 
-/// One worker's counters. Written by that worker alone, read by anybody: relaxed loads and stores suffice.
-public final class Counters: Sendable {
+/// Of one server.
+public enum ServerCounter: Int, CounterKey {
+    case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
+    /// Attempts that got no whole response.
+    case failures
+    case sentBytes, receivedBytes
+    case connectionsOpened, connectionsClosed, connectionsKept, connectionsUnkept, staleConnections
+    case checksPassed, checksFailed
+
+    public static func responses(status: Int) -> ServerCounter {
+        switch status / 100 {
+        case 1: .responses1xx
+        case 2: .responses2xx
+        case 3: .responses3xx
+        case 4: .responses4xx
+        case _: .responses5xx
+        }
+    }
+}
+
+/// One worker's counters of one thing. Written by that worker alone, read by anybody: relaxed loads and stores suffice.
+public final class Counters<Key: CounterKey>: Sendable {
     private let values = InlineArray<40, Atomic<Int>> { _ in Atomic(0) }
 
-    public init() { precondition(Counter.allCases.count <= 40) }
+    public init() { precondition(Key.allCases.count <= 40) }
 
-    public func add(_ counter: Counter, _ amount: Int = 1) {
+    public func add(_ counter: Key, _ amount: Int = 1) {
         let value = values[counter.rawValue].load(ordering: .relaxed)
         values[counter.rawValue].store(value &+ amount, ordering: .relaxed)
     }
 
-    public subscript(counter: Counter) -> Int { values[counter.rawValue].load(ordering: .relaxed) }
+    public subscript(counter: Key) -> Int { values[counter.rawValue].load(ordering: .relaxed) }
 }
 
-/// All workers' counters added up at one moment.
-public struct Snapshot: Sendable {
-    private var sums = [Int](repeating: 0, count: Counter.allCases.count)
+/// All workers' counters of one thing, added up at one moment.
+public struct Snapshot<Key: CounterKey>: Sendable {
+    private var sums = [Int](repeating: 0, count: Key.allCases.count)
 
-    public init(_ counters: some Sequence<Counters>) {
+    public init(_ counters: some Sequence<Counters<Key>>) {
         for worker in counters {
-            for counter in Counter.allCases { sums[counter.rawValue] += worker[counter] }
+            for counter in Key.allCases { sums[counter.rawValue] += worker[counter] }
         }
     }
 
-    public subscript(counter: Counter) -> Int { sums[counter.rawValue] }
+    public subscript(counter: Key) -> Int { sums[counter.rawValue] }
 
-    /// Every failure of a request, added up.
-    public var failures: Int {
+    public static func += (left: inout Snapshot, right: Snapshot) {
+        for index in left.sums.indices { left.sums[index] += right.sums[index] }
+    }
+}
+
+extension Snapshot<RequestCounter> {
+    /// Reasons of the metric table, each with its counter.
+    static var failureReasons: [(reason: String, counter: RequestCounter)] {
         [
-            Counter.failedConnect, .failedConnectTimeout, .failedReset, .failedBadResponse, .failedFirstByteTimeout,
-            .failedIdleTimeout, .failedHeadTimeout, .failedBodyTimeout, .failedWriteTimeout, .failedNoServer,
-            .failedBadRequest, .failedShutdown,
-        ].reduce(0) { $0 + self[$1] }
+            ("connect", .failedConnect), ("connect_timeout", .failedConnectTimeout), ("reset", .failedReset),
+            ("bad_response", .failedBadResponse), ("first_byte_timeout", .failedFirstByteTimeout),
+            ("idle_timeout", .failedIdleTimeout), ("head_timeout", .failedHeadTimeout),
+            ("body_timeout", .failedBodyTimeout), ("write_timeout", .failedWriteTimeout),
+            ("queue_full", .failedQueueFull), ("queue_timeout", .failedQueueTimeout), ("no_server", .failedNoServer),
+            ("no_route", .failedNoRoute), ("bad_request", .failedBadRequest), ("shutdown", .failedShutdown),
+        ]
     }
 
-    public var clientsLeft: Int {
-        [Counter.clientLeftConnecting, .clientLeftUploading, .clientLeftWaiting, .clientLeftStreaming]
-            .reduce(0) { $0 + self[$1] }
+    static var phases: [(phase: String, counter: RequestCounter)] {
+        [
+            ("queued", .clientLeftQueued), ("connecting", .clientLeftConnecting), ("waiting", .clientLeftWaiting),
+            ("streaming", .clientLeftStreaming), ("uploading", .clientLeftUploading),
+        ]
+    }
+
+    static var retryReasons: [(reason: String, counter: RequestCounter)] {
+        [
+            ("connect", .retriesConnect), ("connect_timeout", .retriesConnectTimeout), ("reset", .retriesReset),
+            ("first_byte_timeout", .retriesTimeout), ("status", .retriesStatus), ("down", .retriesDown),
+        ]
+    }
+
+    /// Every failure of a request, added up.
+    public var failures: Int { Self.failureReasons.reduce(0) { $0 + self[$1.counter] } }
+
+    public var clientsLeft: Int { Self.phases.reduce(0) { $0 + self[$1.counter] } }
+
+    public var retries: Int { Self.retryReasons.reduce(0) { $0 + self[$1.counter] } }
+
+    /// Final responses to clients, whoever made them.
+    public var responses: Int {
+        self[.responses2xx] + self[.responses3xx] + self[.responses4xx] + self[.responses5xx]
     }
 
     /// One line for the log, said when ballast ends.
-    public var summary: String {
-        "\(self[.requests]) requests on \(self[.connections]) connections: "
+    public func summary(connections: Int) -> String {
+        "\(self[.requests]) requests on \(connections) connections: "
             + "\(self[.responses2xx]) 2xx, \(self[.responses3xx]) 3xx, \(self[.responses4xx]) 4xx, "
-            + "\(self[.responses5xx]) 5xx, \(failures) failed, \(self[.retries]) retried, \(clientsLeft) clients left"
+            + "\(self[.responses5xx]) 5xx, \(failures) failed, \(retries) retried, \(clientsLeft) clients left"
     }
 }

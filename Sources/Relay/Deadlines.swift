@@ -2,6 +2,8 @@
 
 /// Limits of an exchange, from the backend's settings; zero is none.
 public struct TimeLimits: Sendable {
+    /// To wait in line for a server.
+    public var queue: Duration
     /// To establish a connection.
     public var connect: Duration
     /// From the request's last byte to the first byte of the response's body.
@@ -9,7 +11,8 @@ public struct TimeLimits: Sendable {
     /// Silence inside the response's body.
     public var idle: Duration
 
-    public init(connect: Duration, response: Duration, idle: Duration) {
+    public init(queue: Duration = .seconds(30), connect: Duration, response: Duration, idle: Duration) {
+        self.queue = queue
         self.connect = connect
         self.response = response
         self.idle = idle

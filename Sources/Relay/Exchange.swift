@@ -12,6 +12,8 @@ public struct Exchange: Sendable {
     public enum State: Equatable, Sendable {
         case idle
         case choosing
+        /// In line for a server.
+        case queued
         case connecting(server: Int)
         /// The request is on its way, or wholly sent; no final response head has come.
         case awaiting(server: Int)
@@ -22,22 +24,27 @@ public struct Exchange: Sendable {
 
     public enum Event: Sendable {
         /// A request head is complete and lawful.
-        case began(Method, hasBody: Bool)
+        case began(Method, hasBody: Bool, isKeyed: Bool)
         case chosen(server: Int)
-        case noServer
+        /// No server: the one failure that says why.
+        case noServer(Failure)
+        case queued
         case connected(isKept: Bool)
         /// Bytes of the request were handed to the kernel.
-        case sent(ofBody: Bool)
+        /// `isKept`: what was sent of the body so far can be sent again.
+        case sent(ofBody: Bool, isKept: Bool)
         /// The last byte of the request was handed over.
         case requestEnded
         /// Bytes of a response arrived that are no whole head yet.
         case responseBegan
         case interimHead
-        case finalHead
+        case finalHead(status: Int)
         case bodyBytes
         case responseEnded
         /// The attempt failed on the server's side.
         case serverFailed(Failure)
+        /// Checks say that the server at work is down.
+        case serverIsDown
         /// The client broke the rules or a time limit of its own.
         case clientFailed(Failure)
         case clientLeft
@@ -48,8 +55,10 @@ public struct Exchange: Sendable {
 
     public enum Action: Equatable, Sendable {
         case none
-        /// Ask the backend for a server outside `exclusions`.
-        case choose
+        /// Ask the backend for a server outside `exclusions`, and wait in line if need be.
+        case choose(isRetry: Bool)
+        /// Ask the backend for a server other than the one at work; give that up only if another is there at once.
+        case chooseInstead
         /// Use a kept connection to the server, or make one.
         case open(server: Int)
         /// Make a new connection to the same server: the kept one was dead.
@@ -68,6 +77,9 @@ public struct Exchange: Sendable {
         case abandon
     }
 
+    /// What waits for the answer to `chooseInstead`.
+    private enum Reconsidered { case nothing, response, attempt }
+
     public private(set) var state = State.idle
     /// When `.expired` is due; nil while nothing is waited for that has a limit.
     public private(set) var deadline: Duration?
@@ -81,6 +93,7 @@ public struct Exchange: Sendable {
     private var interimHeads = 0
     private var requestHasEnded = false
     private var hasBodyBytes = false
+    private var reconsidered = Reconsidered.nothing
 
     /// Interim responses to one request, at most.
     public static let maximumInterimHeads = 32
@@ -94,9 +107,12 @@ public struct Exchange: Sendable {
     public var server: Int? {
         switch state {
         case .connecting(let server), .awaiting(let server), .responding(let server): server
-        case .idle, .choosing, .ended: nil
+        case .idle, .choosing, .queued, .ended: nil
         }
     }
+
+    /// Whether the request's body is worth keeping while it is sent.
+    public var wantsBody: Bool { !facts.hasResponse && !facts.hasLostBody && rule.wantsBody(facts) }
 
     public var disposition: Disposition? {
         if case .ended(let disposition) = state { return disposition }
@@ -108,25 +124,29 @@ public struct Exchange: Sendable {
 
     public mutating func handle(_ event: Event, now: Duration) -> Action {
         switch event {
-        case .began(let method, let hasBody):
+        case .began(let method, let hasBody, let isKeyed):
             facts.isIdempotent = method.isIdempotent
+            facts.isKeyed = isKeyed
             requestHasEnded = !hasBody
             state = .choosing
-            return .choose
+            return .choose(isRetry: false)
+        case .queued:
+            state = .queued
+            deadline = TimeLimits.deadline(limits.queue, from: now)
+            return .none
         case .chosen(let server):
-            return open(server, fresh: false, now: now)
-        case .noServer:
-            // After failures the client learns of the last one; `no_server` is for requests that found none at all.
-            return end(.replied(lastFailure ?? .noServer))
+            return chosen(server, now: now)
+        case .noServer(let failure):
+            return foundNone(failure)
         case .connected(let isKept):
             guard case .connecting(let server) = state else { return .none }
             facts.isKept = isKept
             state = .awaiting(server: server)
             deadline = TimeLimits.deadline(limits.response, from: now)
             return .send
-        case .sent(let ofBody):
+        case .sent(let ofBody, let isKept):
             facts.hasSent = true
-            facts.hasSentBody = facts.hasSentBody || ofBody
+            facts.hasLostBody = facts.hasLostBody || ofBody && !isKept
             if ofBody, case .awaiting = state { deadline = TimeLimits.deadline(limits.response, from: now) }
             return .none
         case .requestEnded:
@@ -137,6 +157,8 @@ public struct Exchange: Sendable {
             return handleResponse(event, now: now)
         case .serverFailed(let failure):
             return attemptFailed(failure, now: now)
+        case .serverIsDown:
+            return serverIsDown()
         case .clientFailed(let failure):
             return isResponding ? end(.cut(failure)) : end(.replied(failure))
         case .clientLeft:
@@ -146,7 +168,11 @@ public struct Exchange: Sendable {
         }
     }
 
-    private var lastFailure: Failure?
+    /// Why the last attempt failed, if one did.
+    public private(set) var lastFailure: Failure?
+
+    /// `chooseInstead` was asked because of the response whose head has come.
+    public var isReconsideringResponse: Bool { reconsidered == .response }
 
     private var isResponding: Bool {
         if case .responding = state { return true }
@@ -155,6 +181,7 @@ public struct Exchange: Sendable {
 
     private var phase: Phase {
         switch state {
+        case .queued: .queued
         case .idle, .choosing, .connecting: .connecting
         case .awaiting: requestHasEnded ? .waiting : .uploading
         case .responding, .ended: .streaming
@@ -172,8 +199,12 @@ public struct Exchange: Sendable {
                 return attemptFailed(.badResponse(.tooManyInterimResponses), now: now)
             }
             return .forwardInterim
-        case .finalHead:
+        case .finalHead(let status):
             guard case .awaiting(let server) = state else { return .none }
+            if rule.retries(after: status, facts, retried: retried, attempts: attempts) {
+                reconsidered = .response
+                return .chooseInstead
+            }
             state = .responding(server: server)
             return .forwardHead
         case .bodyBytes:
@@ -182,9 +213,36 @@ public struct Exchange: Sendable {
             return .none
         case .responseEnded:
             return end(.answered)
-        case .began, .chosen, .noServer, .connected, .sent, .requestEnded, .serverFailed, .clientFailed, .clientLeft,
-            .expired:
+        case .began, .queued, .chosen, .noServer, .connected, .sent, .requestEnded, .serverFailed, .serverIsDown,
+            .clientFailed, .clientLeft, .expired:
             return .none
+        }
+    }
+
+    private mutating func chosen(_ next: Int, now: Duration) -> Action {
+        if reconsidered != .nothing, let server {
+            // The old attempt is given up for this one.
+            reconsidered = .nothing
+            exclusions.insert(server)
+            retried += 1
+            facts.hasResponse = false
+        }
+        return open(next, fresh: false, now: now)
+    }
+
+    private mutating func foundNone(_ failure: Failure) -> Action {
+        switch (reconsidered, state) {
+        case (.response, .awaiting(let server)):
+            // No other server: the client gets what this one said.
+            reconsidered = .nothing
+            state = .responding(server: server)
+            return .forwardHead
+        case (.response, _), (.attempt, _):
+            reconsidered = .nothing
+            return .none
+        case (.nothing, _):
+            // After failures the client learns of the last one; `failure` is for requests that found none at all.
+            return end(.replied(lastFailure ?? failure))
         }
     }
 
@@ -204,14 +262,29 @@ public struct Exchange: Sendable {
         switch rule.decide(failure, facts, retried: retried, attempts: attempts) {
         case .freshConnection:
             return open(server, fresh: true, now: now)
-        case .anotherServer:
+        case .anotherServer(let isRetry):
             exclusions.insert(server)
-            if failure == .reset { retried += 1 }
+            if isRetry { retried += 1 }
             state = .choosing
             deadline = nil
-            return .choose
+            return .choose(isRetry: isRetry)
         case .giveUp:
             return end(.replied(failure))
+        }
+    }
+
+    /// What may be replayed is tried elsewhere, if there is an elsewhere; the rest keeps its own time limits.
+    private mutating func serverIsDown() -> Action {
+        switch state {
+        case .connecting, .awaiting:
+            var facts = facts
+            facts.isKept = false
+            let decision = rule.decide(.reset, facts, retried: retried, attempts: attempts)
+            guard case .anotherServer = decision else { return .none }
+            reconsidered = .attempt
+            return .chooseInstead
+        case .idle, .choosing, .queued, .responding, .ended:
+            return .none
         }
     }
 
@@ -232,6 +305,8 @@ public struct Exchange: Sendable {
                 return .none
             }
             return end(.cut(hasBodyBytes ? .idleTimeout : .firstByteTimeout))
+        case .queued:
+            return end(.replied(.queueTimeout))
         case .idle, .choosing, .ended:
             return .none
         }

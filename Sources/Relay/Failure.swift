@@ -15,6 +15,11 @@ public enum Failure: Error, Equatable, Sendable {
     /// The client's head, body, or reading took too long.
     case headTimeout, bodyTimeout, writeTimeout
     case noServer
+    /// All slots are taken, and the line is full.
+    case queueFull
+    case queueTimeout
+    /// No backend is configured for the request's host and path.
+    case noRoute
     case badRequest(ProtocolError)
     case shutdown
 
@@ -24,7 +29,8 @@ public enum Failure: Error, Equatable, Sendable {
         case .connect, .reset, .badResponse: 502
         case .connectTimeout, .firstByteTimeout, .idleTimeout: 504
         case .headTimeout, .bodyTimeout, .writeTimeout: 408
-        case .noServer, .shutdown: 503
+        case .noServer, .queueFull, .queueTimeout, .shutdown: 503
+        case .noRoute: 404
         case .badRequest(let error): error.status
         }
     }
@@ -42,6 +48,9 @@ public enum Failure: Error, Equatable, Sendable {
         case .bodyTimeout: "body_timeout"
         case .writeTimeout: "write_timeout"
         case .noServer: "no_server"
+        case .queueFull: "queue_full"
+        case .queueTimeout: "queue_timeout"
+        case .noRoute: "no_route"
         case .badRequest: "bad_request"
         case .shutdown: "shutdown"
         }
@@ -60,6 +69,9 @@ public enum Failure: Error, Equatable, Sendable {
         case .bodyTimeout: "the request's body stopped arriving"
         case .writeTimeout: "the client stopped reading"
         case .noServer: "no server can take the request"
+        case .queueFull: "all servers are at their limit, and so is the line of those that wait"
+        case .queueTimeout: "no server became free in time"
+        case .noRoute: "nothing is served here"
         case .badRequest(let error): error.explanation
         case .shutdown: "ballast is stopping"
         }
@@ -69,7 +81,8 @@ public enum Failure: Error, Equatable, Sendable {
     public var isClientsFault: Bool {
         switch self {
         case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout: true
-        case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout, .noServer, .shutdown:
+        case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout, .noServer, .queueFull,
+            .queueTimeout, .noRoute, .shutdown:
             false
         }
     }
@@ -88,4 +101,4 @@ public enum Disposition: Equatable, Sendable {
 }
 
 /// How far an exchange was when its client left.
-public enum Phase: Equatable, Sendable { case connecting, uploading, waiting, streaming }
+public enum Phase: Equatable, Sendable { case queued, connecting, uploading, waiting, streaming }

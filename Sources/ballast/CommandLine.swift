@@ -3,14 +3,16 @@
 /// Where the configuration comes from.
 enum ConfigurationOrigin: Equatable {
     /// A path; `-` is standard input.
-    case file(String)
-    case words(listen: [String], servers: [String])
+    case file(String, defines: [String])
+    case words(listen: [String], servers: [String], defines: [String])
 }
 
 /// What ballast was asked to do.
 enum Command: Equatable {
     case run(ConfigurationOrigin)
     case test(ConfigurationOrigin)
+    /// As `test`, and print the effective settings.
+    case dump(ConfigurationOrigin)
     case version
     case help
 
@@ -25,6 +27,8 @@ enum Command: Equatable {
           -c, --config FILE   the configuration
           -l, --listen WHERE  accept clients here; may be repeated
           -t, --test          check the configuration and end: 0 if it is valid, 2 if not
+          -T, --dump          as -t, and print every setting in effect with where it came from
+          -D, --define K=V    override a setting: -D listen=:9000 -D predict.maxconn=4 -D stats.listen=127.0.0.1:9001
           -v, --version       the version
           -h, --help          this text
 
@@ -38,7 +42,9 @@ enum Command: Equatable {
         var file: String?
         var listen: [String] = []
         var servers: [String] = []
+        var defines: [String] = []
         var isTest = false
+        var isDump = false
         var rest = arguments[...]
         while let word = rest.popFirst() {
             switch word {
@@ -46,7 +52,9 @@ enum Command: Equatable {
                 guard file == nil else { throw Mistake(text: "\(word) stands twice") }
                 file = try value(of: word, &rest)
             case "-l", "--listen": listen.append(try value(of: word, &rest))
+            case "-D", "--define": defines.append(try value(of: word, &rest))
             case "-t", "--test": isTest = true
+            case "-T", "--dump": isDump = true
             case "-v", "--version": return .version
             case "-h", "--help": return .help
             case _:
@@ -54,7 +62,8 @@ enum Command: Equatable {
                 servers.append(word)
             }
         }
-        let origin = try origin(file: file, listen: listen, servers: servers)
+        let origin = try origin(file: file, listen: listen, servers: servers, defines: defines)
+        if isDump { return .dump(origin) }
         return isTest ? .test(origin) : .run(origin)
     }
 
@@ -64,22 +73,22 @@ enum Command: Equatable {
     }
 
     private static func origin(
-        file: String?, listen: [String], servers: [String]
+        file: String?, listen: [String], servers: [String], defines: [String]
     ) throws(Mistake) -> ConfigurationOrigin {
         if let file {
             guard listen.isEmpty, servers.isEmpty else {
                 throw Mistake(
                     text: "-c and -l exclude each other: a file says where to listen and which servers there are")
             }
-            return .file(file)
+            return .file(file, defines: defines)
         }
-        guard !listen.isEmpty || !servers.isEmpty else { return .file(defaultFile) }
+        guard !listen.isEmpty || !servers.isEmpty else { return .file(defaultFile, defines: defines) }
         guard !listen.isEmpty else {
             throw Mistake(text: "'\(servers[0])' is a server, but where to listen is missing; add -l :8080")
         }
         guard !servers.isEmpty else {
             throw Mistake(text: "-l needs at least one server behind it: ballast -l \(listen[0]) HOST:PORT")
         }
-        return .words(listen: listen, servers: servers)
+        return .words(listen: listen, servers: servers, defines: defines)
     }
 }

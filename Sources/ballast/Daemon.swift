@@ -13,12 +13,13 @@ final class Daemon {
     private let settings: Settings
     private let log: EventLog
     private let writer: LogWriter
+    private var accessWriter: LogWriter?
     /// Signals and the end's deadline; never a worker's work.
     private let control = DispatchQueue(label: "ballast.control")
 
     init(_ settings: Settings) {
         self.settings = settings
-        let writer = LogWriter()
+        let writer = LogWriter(.standardError)
         self.writer = writer
         let level = LogLevel.allCases.first { $0.word == settings.logLevel } ?? .info
         log = EventLog(level: level) { writer.write($0) }
@@ -27,14 +28,27 @@ final class Daemon {
     /// Runs until it is told to end.
     /// - Returns: the exit code.
     func run() -> Int32 {
-        defer { writer.flush() }
+        defer {
+            accessWriter?.flush()
+            writer.flush()
+        }
         Machine.ignoreBrokenPipes()
         let limited = settingsWithin(descriptors: Machine.raiseDescriptorLimit())
         let workers: Workers
         do {
             let plan = try Loading.plan(limited)
             let count = limited.threads ?? Machine.usableProcessors
-            workers = try Workers(plan: plan, count: count, log: log, seed: UInt64.random(in: .min ... .max))
+            let access = try LogWriter.access(limited.accessLog, beside: writer)
+            accessWriter = access
+            var tell: (@Sendable (String) -> Void)?
+            if let access { tell = { line in access.write(line) } }
+            let writer = writer
+            let shared = Shared(
+                plan: plan, workerCount: count, log: log,
+                build: Statistics.Build(version: Version.number, swift: Version.compiler),
+                accessLog: tell,
+                droppedLogLines: { writer.droppedCount + (access === writer ? 0 : access?.droppedCount ?? 0) })
+            workers = try Workers(shared, seed: UInt64.random(in: .min ... .max))
             announce(plan, workers, count)
         } catch {
             log.say(.error, "\(error)")
@@ -42,7 +56,7 @@ final class Daemon {
         }
         workers.start()
         waitForEnd(of: workers)
-        log.say(.info, "stopped; \(workers.snapshot.summary)")
+        log.say(.info, "stopped; \(workers.summary)")
         return 0
     }
 
@@ -61,8 +75,9 @@ final class Daemon {
     }
 
     private func announce(_ plan: Plan, _ workers: Workers, _ count: Int) {
-        for (listener, endpoint) in zip(settings.listeners, workers.endpoints) {
-            log.say(.info, "listening on \(listener.port == 0 ? endpoint.description : listener.text)")
+        for (listener, endpoint, isStats) in workers.endpoints {
+            let place = listener.port == 0 ? endpoint.description : listener.text
+            log.say(.info, isStats ? "statistics on http://\(place)/" : "listening on \(place)")
         }
         for backend in plan.backends {
             let names = backend.backend.servers.map(\.name).joined(separator: " ")

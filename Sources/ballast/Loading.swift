@@ -6,9 +6,18 @@ import Engine
 import EventLoop
 
 enum Loading {
+    /// What a valid configuration comes to.
+    struct Loaded {
+        let settings: Settings
+        /// Text of what is allowed but probably not meant.
+        let warnings: String
+        /// Every setting in effect.
+        let dump: String
+    }
+
     /// Settings, or the text of every mistake.
     enum Outcome {
-        case loaded(Settings)
+        case loaded(Loaded)
         case refused(String)
     }
 
@@ -16,15 +25,20 @@ enum Loading {
         let sources = ConfigurationSources(
             read: { path in path == "-" ? try File.readStandardInput() : try File.read(path) },
             names: { try File.names(in: $0) },
-            environment: { File.environment($0) })
+            environment: { File.environment($0) }, descriptorLimit: Machine.raiseDescriptorLimit())
         var loader = SettingsLoader(sources: sources)
-        let outcome =
-            switch origin {
-            case .file(let path): loader.load(path)
-            case .words(let listen, let servers): loader.load(listen: listen, servers: servers)
-            }
+        let outcome: LoadOutcome
+        switch origin {
+        case .file(let path, let defines):
+            for text in defines { loader.define(text) }
+            outcome = loader.load(path)
+        case .words(let listen, let servers, let defines):
+            for text in defines { loader.define(text) }
+            outcome = loader.load(listen: listen, servers: servers)
+        }
         switch outcome {
-        case .loaded(let settings): return .loaded(settings)
+        case .loaded(let settings):
+            return .loaded(Loaded(settings: settings, warnings: loader.warningText, dump: loader.dump))
         case .refused(let errors): return .refused(errors.map(\.text).joined())
         }
     }
@@ -59,14 +73,18 @@ enum Loading {
             if entry.isEachAddress {
                 for address in addresses {
                     let endpoint = Endpoint(address, port: entry.port)
-                    let server = Server(name: endpoint.description, endpoint: endpoint)
-                    if !servers.contains(server) { servers.append(server) }
+                    let server = Server(name: endpoint.description, endpoint: endpoint, maxconn: backend.maxconn)
+                    if !servers.contains(where: { $0.name == server.name }) { servers.append(server) }
                 }
             } else {
                 let turn = taken[entry.authority, default: 0]
                 taken[entry.authority] = turn + 1
                 let endpoint = Endpoint(addresses[turn % addresses.count], port: entry.port)
-                servers.append(Server(name: entry.name ?? entry.authority, endpoint: endpoint))
+                servers.append(
+                    Server(
+                        name: entry.name ?? entry.authority, endpoint: endpoint, weight: entry.weight,
+                        maxconn: entry.maxconn ?? backend.maxconn, isBackup: entry.isBackup,
+                        isDisabled: entry.isDisabled))
             }
         }
         return servers

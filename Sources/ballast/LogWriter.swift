@@ -1,9 +1,10 @@
-// Lines to standard error from any thread. Writing may block, so it happens on a queue of its own; nobody waits for it.
+// Lines to a file or to standard error from any thread. Writing may block, so it happens on a queue of its own; nobody
+// waits for it.
 import Dispatch
 import EventLoop
 import Synchronization
 
-/// Writes lines in the order of their coming; drops them while the reader is too slow, and says how many.
+/// Writes lines in the order of their coming; drops them while the reader is too slow, and counts how many.
 final class LogWriter: Sendable {
     /// Lines that may wait for a slow reader.
     private static let limit = 10_000
@@ -11,29 +12,65 @@ final class LogWriter: Sendable {
     private static let patience = DispatchTimeInterval.seconds(1)
 
     private let queue = DispatchQueue(label: "ballast.log")
-    private let waiting = Atomic<Int>(0)
+    private let target: LogFile
+    private let lines = Mutex<[String]>([])
     private let dropped = Atomic<Int>(0)
 
+    init(_ target: LogFile) { self.target = target }
+
+    /// The writer of the access log; nil where there is none.
+    /// - Parameter beside: the writer of standard error.
+    static func access(_ place: String, beside standardError: LogWriter) throws -> LogWriter? {
+        switch place {
+        case "off": return nil
+        case "stderr": return standardError
+        case _:
+            do throws(SystemError) { return LogWriter(try LogFile(appendingTo: place)) } catch {
+                throw Unwritable(path: place, error: error)
+            }
+        }
+    }
+
+    struct Unwritable: Error, CustomStringConvertible {
+        let path: String
+        let error: SystemError
+        var description: String { "cannot write the access log '\(path)': \(error.reason)" }
+    }
+
+    /// Lines given up so far.
+    var droppedCount: Int { dropped.load(ordering: .relaxed) }
+
     func write(_ line: String) {
-        guard waiting.load(ordering: .relaxed) < Self.limit else {
+        let isFirst = lines.withLock { lines -> Bool? in
+            guard lines.count < Self.limit else { return nil }
+            lines.append(line)
+            return lines.count == 1
+        }
+        guard let isFirst else {
             dropped.wrappingAdd(1, ordering: .relaxed)
             return
         }
-        waiting.wrappingAdd(1, ordering: .relaxed)
-        queue.async { [self] in
-            File.write(line, to: 2)
-            waiting.wrappingSubtract(1, ordering: .relaxed)
-            let lost = dropped.exchange(0, ordering: .relaxed)
-            if lost > 0 {
-                File.write("ballast: warning: \(lost) log lines were dropped: standard error is too slow\n", to: 2)
-            }
+        // Lines that come while others are written go together, in one call.
+        if isFirst { queue.async { self.drain() } }
+    }
+
+    private func drain() {
+        let waiting = lines.withLock { lines -> [String] in
+            defer { lines.removeAll(keepingCapacity: true) }
+            return lines
         }
+        guard !waiting.isEmpty else { return }
+        let lost = target.write(waiting.joined()) ? 0 : waiting.count
+        if lost > 0 { dropped.wrappingAdd(lost, ordering: .relaxed) }
     }
 
     /// Waits until what was said is written, but not for a reader that is stuck.
     func flush() {
         let written = DispatchSemaphore(value: 0)
-        queue.async { written.signal() }
+        queue.async {
+            self.drain()
+            written.signal()
+        }
         _ = written.wait(timeout: .now() + Self.patience)
     }
 }

@@ -3,6 +3,15 @@
 enum Version {
     static let number = "0.1.0"
 
+    /// The language version that it was compiled as.
+    static var compiler: String {
+        #if compiler(>=6.3)
+            "6.3 or later"
+        #else
+            "6.2"
+        #endif
+    }
+
     static var text: String {
         #if DEBUG
             let build = "debug build"

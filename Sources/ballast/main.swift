@@ -16,12 +16,21 @@ do throws(Command.Mistake) {
         File.write(Version.text, to: 1)
     case .test(let origin):
         switch Loading.settings(from: origin) {
-        case .loaded: File.write("the configuration is valid\n", to: 1)
+        case .loaded(let loaded): File.write(loaded.warnings + "the configuration is valid\n", to: 1)
+        case .refused(let text): refuse(text)
+        }
+    case .dump(let origin):
+        switch Loading.settings(from: origin) {
+        case .loaded(let loaded):
+            File.write(loaded.warnings, to: 2)
+            File.write(loaded.dump, to: 1)
         case .refused(let text): refuse(text)
         }
     case .run(let origin):
         switch Loading.settings(from: origin) {
-        case .loaded(let settings): Machine.exit(Daemon(settings).run())
+        case .loaded(let loaded):
+            File.write(loaded.warnings, to: 2)
+            Machine.exit(Daemon(loaded.settings).run())
         case .refused(let text): refuse(text)
         }
     }

@@ -5,7 +5,9 @@ import Testing
 @testable import Configuration
 
 /// Files that live in memory.
-private func sources(_ files: [String: String], environment: [String: String] = [:]) -> ConfigurationSources {
+private func sources(
+    _ files: [String: String], environment: [String: String] = [:], descriptors: Int? = nil
+) -> ConfigurationSources {
     struct Missing: Error, CustomStringConvertible { let description = "no such file" }
     return ConfigurationSources(
         read: { path in
@@ -15,7 +17,7 @@ private func sources(_ files: [String: String], environment: [String: String] = 
         names: { folder in
             files.keys.filter { $0.hasPrefix(folder + "/") }.map { String($0.dropFirst(folder.count + 1)) }.sorted()
         },
-        environment: { environment[$0] })
+        environment: { environment[$0] }, descriptorLimit: descriptors)
 }
 
 private func load(_ text: String, files: [String: String] = [:], environment: [String: String] = [:]) -> LoadOutcome {
@@ -55,10 +57,10 @@ private let minimal = "listen = :8080\nservers = a:1\n"
     @Test(arguments: names) func golden(_ name: String) throws {
         let text = try String(contentsOf: Self.folder.appendingPathComponent(name), encoding: .utf8)
         var loader = SettingsLoader(
-            sources: sources([name: text], environment: ["HOME_SERVER": "10.9.9.9:1", "A": "x"]))
+            sources: sources([name: text], environment: ["HOME_SERVER": "10.9.9.9:1", "A": "x"], descriptors: 1024))
         let said =
             switch loader.load(name) {
-            case .loaded: "valid\n"
+            case .loaded: loader.warningText + "valid\n" + loader.dump
             case .refused(let errors): errors.map(\.text).joined()
             }
         let expectedURL = Self.folder.appendingPathComponent(name.replacingOccurrences(of: ".ini", with: ".expected"))
@@ -190,25 +192,113 @@ private let minimal = "listen = :8080\nservers = a:1\n"
 }
 
 @Suite struct SchemaTests {
+    private static let all = Schema.globalKeys + Schema.backendKeys + Schema.statsKeys
+
     @Test func namesAreUniqueAndTold() {
-        #expect(Set(Schema.keys.map(\.name)).count == Schema.keys.count)
-        for key in Schema.keys {
+        for keys in [Schema.globalKeys, Schema.backendKeys, Schema.statsKeys] {
+            #expect(Set(keys.map(\.name)).count == keys.count)
+        }
+        for key in Self.all {
             #expect(key.help.hasSuffix("."), "\(key.name)")
+            #expect(key.defaultText != nil || !key.sample.isEmpty, "\(key.name)")
             #expect(key.name.utf8.allSatisfy { $0 == 0x2d || (0x61...0x7a).contains($0) }, "\(key.name)")
         }
     }
 
+    /// Settings as text, without the positions, which differ by the lines before them.
+    private func told(_ text: String) throws -> String {
+        var told = "\(try settings(text))"
+        told.replace(/position: [^)]*\)/, with: "")
+        told.replace("isWritten: true", with: "isWritten: false")
+        return told
+    }
+
     /// Writing every default leads to what writing none leads to.
     @Test func defaultsInTheTableAreTheDefaultsInForce() throws {
-        let written = Schema.keys.compactMap { key in key.defaultText.map { "\(key.name) = \($0)\n" } }.joined()
-        let plain = try settings(minimal)
-        let full = try settings(written + minimal)
-        var left = "\(plain)"
-        var right = "\(full)"
-        // Positions differ by the lines before them.
-        left.replace(/main\.ini:\d+/, with: "")
-        right.replace(/main\.ini:\d+/, with: "")
-        #expect(left == right)
+        func written(_ keys: [Key]) -> String {
+            keys.compactMap { key in key.defaultText.map { "\(key.name) = \($0)\n" } }.joined()
+        }
+        let full = written(Schema.globalKeys + Schema.backendKeys) + minimal + "[stats]\n" + written(Schema.statsKeys)
+        #expect(try told(minimal) == told(full))
+    }
+
+    private static let config = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appendingPathComponent("Config")
+
+    /// The operator's pages are what the schema says.
+    @Test(arguments: [("ballast.ini", ReferenceText.annotated), ("reference/configuration.md", ReferenceText.markdown)])
+    func pagesFollowTheSchema(_ name: String, _ text: String) throws {
+        let url = Self.config.appendingPathComponent(name)
+        if ProcessInfo.processInfo.environment["BALLAST_WRITE_GOLDENS"] != nil {
+            try FileManager.default.createDirectory(
+                at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try text.write(to: url, atomically: true, encoding: .utf8)
+        }
+        #expect(try String(contentsOf: url, encoding: .utf8) == text)
+    }
+
+    /// The annotated configuration is valid as it stands, and its comments hold: with every default written it is the same.
+    @Test func theAnnotatedConfigurationHolds() throws {
+        let text = ReferenceText.annotated
+        var written = ""
+        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+            let isSetting = line.hasPrefix("#") && !line.hasPrefix("# ") && !line.hasPrefix("##")
+            written += (isSetting ? line.dropFirst() : line) + "\n"
+        }
+        #expect(try told(text) == told(written))
+        // Samples are values that their keys take.
+        for key in Schema.globalKeys + Schema.backendKeys where key.defaultText == nil && key.name != "include" {
+            guard !["path", "host", "listen"].contains(key.name) else { continue }
+            #expect(errors("\(key.name) = \(key.sample)\n" + minimal) == "loaded", "\(key.name)")
+        }
+    }
+
+    @Test func definesOverrideWhatFilesSay() throws {
+        let text = "listen = :1\nlisten = :2\n[backend predict]\nservers = a:1\nmaxconn = 10\n"
+        var loader = SettingsLoader(sources: sources(["main.ini": text]))
+        for define in ["listen=:9000", "listen=:9001", "predict.maxconn=4", "stats.listen=127.0.0.1:7"] {
+            loader.define(define)
+        }
+        guard case .loaded(let settings) = loader.load("main.ini") else {
+            Issue.record("refused")
+            return
+        }
+        #expect(settings.listeners.map(\.port) == [9000, 9001])
+        #expect(settings.backends[0].maxconn == 4)
+        #expect(settings.stats.listeners.map(\.port) == [7])
+        for (define, message) in [
+            ("nothing", "write KEY=VALUE"), ("gone.maxconn=1", "there is no [backend gone]"),
+            ("predict.maxcon=1", "did you mean 'maxconn'?"), ("predict.maxconn=x", "-D predict.maxconn=x: error: 'x'"),
+        ] {
+            var loader = SettingsLoader(sources: sources(["main.ini": text]))
+            loader.define(define)
+            guard case .refused(let errors) = loader.load("main.ini") else {
+                Issue.record("\(define) accepted")
+                continue
+            }
+            #expect(errors.map(\.text).joined().contains(message), "\(errors.map(\.text))")
+        }
+    }
+
+    @Test func dumpsHideSecretsAndReadBack() throws {
+        let text =
+            "listen = :1\nvia = ${file:/secret}\n[backend 'a b']\nserver = 'gpu 1' a:1 weight=2\nhealth = GET /x\nhealth-host = \"x#y\"\n"
+        var loader = SettingsLoader(sources: sources(["main.ini": text, "/secret": "hidden"]))
+        guard case .loaded = loader.load("main.ini") else {
+            Issue.record("refused")
+            return
+        }
+        let dump = loader.dump
+        #expect(!dump.contains("hidden"))
+        #expect(dump.contains("via = ***"))
+        #expect(dump.contains("# main.ini:4"))
+        var again = SettingsLoader(sources: sources(["main.ini": dump]))
+        guard case .loaded(let settings) = again.load("main.ini") else {
+            Issue.record("the dump is refused: \(dump)")
+            return
+        }
+        #expect(settings.backends[0].servers[0].name == "gpu 1")
+        #expect(settings.backends[0].healthHost == "x#y")
     }
 
     @Test(arguments: [
@@ -217,14 +307,24 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         ("timeout-idle = 3y", "'y' is not a unit of time; the units are ms, s, m, h and d"),
         ("timeout-head = 1ms", "'1ms' is out of range: 100ms to 7d"), ("head-limit = 1t", "'1t' is not a size"),
         ("head-limit = 1g", "'1g' is out of range: 1k to 48k"), ("threads = many", "'many' is not a whole number"),
-        ("fields-limit = 3", "3 is out of range: 8 to 256"), ("balance = randon", "the choices are"),
-        ("health = GET", "'GET' is not known here"), ("trusted-proxies = 10.0.0.0/33", "is not an address or a range"),
+        ("fields-limit = 3", "3 is out of range: 8 to 256"), ("balance = latency", "the choices are"),
+        ("health = GET", "'GET' is not a check"), ("health = /x", "write GET /x"),
+        ("retry-on = connect resett", "did you mean 'reset'?"), ("retry-on = 200", "'200' is no failure"),
+        ("eject-on = 503", "it never ejects"), ("retry-budget = 20", "write 20%"),
+        ("health-expect = 9xx", "is not a status"),
+        ("server = a b:1 wieght=2", "did you mean 'weight'?"),
+        ("server = ml1 ml:5002 check maxconn 10", "leave 'check' out"),
+        ("server = ml1 ml:5002 maxconn 10", "write maxconn=N"), ("path = v1", "is not a path prefix"),
+        ("host = a:80", "is not a host name"), ("access-log = x", "a path that begins with '/'"),
+        ("[stats]\nlisten = :9000", "use a loopback address, or write 'auth = none'"),
+        ("trusted-proxies = 10.0.0.0/33", "is not an address or a range"),
         ("timeouthead = 1s", "unknown key 'timeouthead' in the global part; did you mean 'timeout-head'?"),
         ("listen = localhost:80", "write 127.0.0.1:80"), ("listen = :70000", "'70000' is not a port"),
         ("listen = ::1:80", "an IPv6 address needs brackets: [::1]:80"), ("servers = https://a", "TLS to servers"),
         ("servers = http://a/path", "has no path"), ("Listen = :1", "write 'listen'"),
         ("listen :1", "expected 'key = value'"),
-        ("via = a b", "'via' takes one value"), ("via =", "'via' has no value"), ("[backnd x]", "did you mean 'backend'?"),
+        ("via = a b", "'via' takes one value"), ("via =", "'via' has no value"),
+        ("[backnd x]", "did you mean 'backend'?"),
         ("[backend]", "a backend needs a name"),
         ("[backend a", "no closing ']'"), ("[backend a] x", "nothing may follow"), ("via = ${}", "is not a variable"),
     ]) func mistakesSayWhatIsRight(_ line: String, _ message: String) {

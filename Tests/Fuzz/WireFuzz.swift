@@ -33,7 +33,9 @@ private func check(_ head: borrowing MessageHead, _ bytes: [UInt8]) {
     var again = MessageHead()
     do throws(ProtocolError) {
         let limits = RequestParser.Limits(head: 65_535, target: 32_768, fields: 256)
-        guard try parser.parse(written.span, limits: limits, into: &again) else { fatalError("the written head does not end") }
+        guard try parser.parse(written.span, limits: limits, into: &again) else {
+            fatalError("the written head does not end")
+        }
     } catch {
         fatalError("the written head is refused: \(error)")
     }

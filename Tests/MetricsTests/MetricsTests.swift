@@ -4,8 +4,8 @@ import Testing
 
 @Suite struct MetricsTests {
     @Test func snapshotsAddWorkersUp() {
-        let first = Counters()
-        let second = Counters()
+        let first = Counters<RequestCounter>()
+        let second = Counters<RequestCounter>()
         first.add(.requests)
         second.add(.requests, 4)
         second.add(.failedReset)
@@ -14,15 +14,15 @@ import Testing
         #expect(snapshot[.requests] == 5)
         #expect(snapshot.failures == 1)
         #expect(snapshot.clientsLeft == 1)
-        #expect(snapshot.summary.hasPrefix("5 requests"))
+        #expect(snapshot.summary(connections: 2).hasPrefix("5 requests on 2"))
     }
 
     @Test func statusesCountByClass() {
         for (status, counter) in [
-            (101, Counter.responses1xx), (204, .responses2xx), (304, .responses3xx), (431, .responses4xx),
+            (101, RequestCounter.responses1xx), (204, .responses2xx), (304, .responses3xx), (431, .responses4xx),
             (599, .responses5xx),
         ] {
-            #expect(Counter.responses(status: status) == counter)
+            #expect(RequestCounter.responses(status: status) == counter)
         }
     }
 

@@ -4,19 +4,22 @@ import HTTP
 import Relay
 import Testing
 
-private func exchange(retries: Int = 1) -> Exchange {
+private func exchange(_ rule: RetryRule = RetryRule()) -> Exchange {
     Exchange(
         limits: TimeLimits(connect: .seconds(5), response: .seconds(60), idle: .seconds(10)),
-        rule: RetryRule(retries: retries))
+        rule: rule)
 }
 
 /// An exchange whose request is sent to server 0.
-private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false) -> Exchange {
-    var exchange = exchange()
-    _ = exchange.handle(.began(method, hasBody: hasBody), now: .zero)
+private func sent(
+    _ method: Method, hasBody: Bool = false, isKept: Bool = false, isKeyed: Bool = false, keepsBody: Bool = false,
+    rule: RetryRule = RetryRule()
+) -> Exchange {
+    var exchange = exchange(rule)
+    _ = exchange.handle(.began(method, hasBody: hasBody, isKeyed: isKeyed), now: .zero)
     _ = exchange.handle(.chosen(server: 0), now: .zero)
     _ = exchange.handle(.connected(isKept: isKept), now: .zero)
-    _ = exchange.handle(.sent(ofBody: hasBody), now: .zero)
+    _ = exchange.handle(.sent(ofBody: hasBody, isKept: keepsBody), now: .zero)
     if hasBody { _ = exchange.handle(.requestEnded, now: .zero) }
     return exchange
 }
@@ -24,15 +27,15 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
 @Suite struct ExchangeTests {
     @Test func aWholeExchange() {
         var exchange = exchange()
-        #expect(exchange.handle(.began(.post, hasBody: true), now: .zero) == .choose)
+        #expect(exchange.handle(.began(.post, hasBody: true, isKeyed: false), now: .zero) == .choose(isRetry: false))
         #expect(exchange.handle(.chosen(server: 2), now: .zero) == .open(server: 2))
         #expect(exchange.deadline == .seconds(5))
         #expect(exchange.handle(.connected(isKept: false), now: .seconds(1)) == .send)
-        #expect(exchange.handle(.sent(ofBody: true), now: .seconds(1)) == .none)
+        #expect(exchange.handle(.sent(ofBody: true, isKept: false), now: .seconds(1)) == .none)
         #expect(exchange.handle(.requestEnded, now: .seconds(2)) == .none)
         #expect(exchange.deadline == .seconds(62))
         #expect(exchange.handle(.interimHead, now: .seconds(3)) == .forwardInterim)
-        #expect(exchange.handle(.finalHead, now: .seconds(3)) == .forwardHead)
+        #expect(exchange.handle(.finalHead(status: 200), now: .seconds(3)) == .forwardHead)
         #expect(exchange.handle(.bodyBytes, now: .seconds(4)) == .none)
         #expect(exchange.deadline == .seconds(14))
         #expect(exchange.handle(.responseEnded, now: .seconds(5)) == .finish)
@@ -42,24 +45,25 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
 
     @Test func aServerThatRefusesIsSkippedForTheNext() {
         var exchange = exchange()
-        _ = exchange.handle(.began(.post, hasBody: true), now: .zero)
+        _ = exchange.handle(.began(.post, hasBody: true, isKeyed: false), now: .zero)
         for server in 0..<3 {
             #expect(exchange.handle(.chosen(server: server), now: .zero) == .open(server: server))
-            #expect(exchange.handle(.serverFailed(.connect), now: .zero) == .choose)
+            #expect(exchange.handle(.serverFailed(.connect), now: .zero) == .choose(isRetry: false))
             #expect(exchange.exclusions.contains(server))
         }
-        #expect(exchange.handle(.noServer, now: .zero) == .reply(.connect))
+        #expect(exchange.handle(.noServer(.noServer), now: .zero) == .reply(.connect))
     }
 
     @Test func withoutAnyServerTheAnswerIs503() {
         var exchange = exchange()
-        _ = exchange.handle(.began(.get, hasBody: false), now: .zero)
-        #expect(exchange.handle(.noServer, now: .zero) == .reply(.noServer))
+        _ = exchange.handle(.began(.get, hasBody: false, isKeyed: false), now: .zero)
+        #expect(exchange.handle(.noServer(.noServer), now: .zero) == .reply(.noServer))
         #expect(Failure.noServer.status == 503)
     }
 
     @Test(arguments: [
-        (Method.get, false, Exchange.Action.choose), (.head, false, .choose), (.delete, false, .choose),
+        (Method.get, false, Exchange.Action.choose(isRetry: true)), (.head, false, .choose(isRetry: true)),
+        (.delete, false, .choose(isRetry: true)),
         (.post, false, .reply(.reset)), (.other, false, .reply(.reset)), (.put, true, .reply(.reset)),
     ]) func aLostRequestIsRepeatedOnlyIfItMayRunTwice(_ method: Method, _ hasBody: Bool, _ action: Exchange.Action) {
         var exchange = sent(method, hasBody: hasBody)
@@ -68,10 +72,10 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
 
     @Test func retriesAreCounted() {
         var exchange = sent(.get)
-        #expect(exchange.handle(.serverFailed(.reset), now: .zero) == .choose)
+        #expect(exchange.handle(.serverFailed(.reset), now: .zero) == .choose(isRetry: true))
         _ = exchange.handle(.chosen(server: 1), now: .zero)
         _ = exchange.handle(.connected(isKept: false), now: .zero)
-        _ = exchange.handle(.sent(ofBody: false), now: .zero)
+        _ = exchange.handle(.sent(ofBody: false, isKept: false), now: .zero)
         #expect(exchange.handle(.serverFailed(.reset), now: .zero) == .reply(.reset))
     }
 
@@ -80,7 +84,7 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
         #expect(exchange.handle(.serverFailed(.reset), now: .zero) == .openFresh(server: 0))
         _ = exchange.handle(.connected(isKept: false), now: .zero)
         // It did not use up the retry.
-        #expect(exchange.handle(.serverFailed(.reset), now: .zero) == .choose)
+        #expect(exchange.handle(.serverFailed(.reset), now: .zero) == .choose(isRetry: true))
     }
 
     @Test func aPostOnADeadKeptConnectionIsNotRepeated() {
@@ -96,7 +100,7 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
 
     @Test func aCutResponseIsCut() {
         var exchange = sent(.get)
-        _ = exchange.handle(.finalHead, now: .zero)
+        _ = exchange.handle(.finalHead(status: 200), now: .zero)
         #expect(exchange.handle(.serverFailed(.reset), now: .zero) == .cut(.reset))
         #expect(exchange.disposition == .cut(.reset))
     }
@@ -118,16 +122,16 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
 
     @Test func deadlinesByState() {
         var connecting = exchange()
-        _ = connecting.handle(.began(.get, hasBody: false), now: .zero)
+        _ = connecting.handle(.began(.get, hasBody: false, isKeyed: false), now: .zero)
         _ = connecting.handle(.chosen(server: 0), now: .zero)
-        #expect(connecting.handle(.expired(isHeldByClient: false), now: .seconds(5)) == .choose)
+        #expect(connecting.handle(.expired(isHeldByClient: false), now: .seconds(5)) == .choose(isRetry: false))
 
         var waiting = sent(.get)
         #expect(waiting.handle(.expired(isHeldByClient: false), now: .seconds(60)) == .reply(.firstByteTimeout))
         #expect(Failure.firstByteTimeout.status == 504)
 
         var streaming = sent(.get)
-        _ = streaming.handle(.finalHead, now: .seconds(1))
+        _ = streaming.handle(.finalHead(status: 200), now: .seconds(1))
         _ = streaming.handle(.bodyBytes, now: .seconds(2))
         #expect(streaming.deadline == .seconds(12))
         #expect(streaming.handle(.expired(isHeldByClient: true), now: .seconds(12)) == .none)
@@ -137,12 +141,12 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
 
     @Test func aSlowUploadIsNotTheServersFault() {
         var exchange = exchange()
-        _ = exchange.handle(.began(.post, hasBody: true), now: .zero)
+        _ = exchange.handle(.began(.post, hasBody: true, isKeyed: false), now: .zero)
         _ = exchange.handle(.chosen(server: 0), now: .zero)
         _ = exchange.handle(.connected(isKept: false), now: .zero)
         #expect(exchange.handle(.expired(isHeldByClient: true), now: .seconds(60)) == .none)
         #expect(exchange.deadline == .seconds(120))
-        _ = exchange.handle(.sent(ofBody: true), now: .seconds(100))
+        _ = exchange.handle(.sent(ofBody: true, isKept: false), now: .seconds(100))
         #expect(exchange.deadline == .seconds(160))
         // A server that stops reading is late, whoever else waits.
         #expect(exchange.handle(.expired(isHeldByClient: false), now: .seconds(160)) == .reply(.firstByteTimeout))
@@ -150,14 +154,14 @@ private func sent(_ method: Method, hasBody: Bool = false, isKept: Bool = false)
 
     @Test func clientsThatLeaveAreCountedByPhase() {
         var connecting = exchange()
-        _ = connecting.handle(.began(.get, hasBody: false), now: .zero)
+        _ = connecting.handle(.began(.get, hasBody: false, isKeyed: false), now: .zero)
         #expect(connecting.handle(.clientLeft, now: .zero) == .abandon)
         #expect(connecting.disposition == .clientLeft(.connecting))
         var waiting = sent(.get)
         _ = waiting.handle(.clientLeft, now: .zero)
         #expect(waiting.disposition == .clientLeft(.waiting))
         var streaming = sent(.get)
-        _ = streaming.handle(.finalHead, now: .zero)
+        _ = streaming.handle(.finalHead(status: 200), now: .zero)
         _ = streaming.handle(.clientLeft, now: .zero)
         #expect(streaming.disposition == .clientLeft(.streaming))
     }

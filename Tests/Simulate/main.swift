@@ -1,6 +1,7 @@
 // simulate: runs simulated scenarios by seed, for long searches and for looking at one run.
 // usage: simulate FIRST COUNT [--record]
 import EventLoop
+import Metrics
 import TestKit
 
 let arguments = CommandLine.arguments
@@ -9,9 +10,11 @@ let count = arguments.count > 2 ? UInt64(arguments[2]) ?? 1 : 1
 let isRecording = arguments.contains("--record")
 var failures = 0
 var combined: UInt64 = 0
+var totals = Snapshot<RequestCounter>([])
 for number in first..<(first + count) {
     let scenario = try Scenario(number, recording: isRecording)
     scenario.run()
+    totals += scenario.requests
     combined = combined &* 31 &+ scenario.world.trace
     for complaint in scenario.complaints {
         print(complaint)
@@ -20,5 +23,6 @@ for number in first..<(first + count) {
     if isRecording { for line in scenario.world.record { print(line) } }
 }
 print("trace \(combined)")
+print(RequestCounter.allCases.map { "\($0) \(totals[$0])" }.joined(separator: ", "))
 print("\(count) seeds from \(first): \(failures) complaints")
 if failures > 0 { Machine.exit(1) }

@@ -4,69 +4,115 @@ import Balancing
 import Configuration
 public import Engine
 import EventLoop
-import Metrics
+public import Metrics
 
 /// One simulated run.
 public final class Scenario {
     public let number: UInt64
     public let world: SimulatedWorld
     public let judge = Judge()
-    public private(set) var worker: Worker
-    public let network: SimulatedNetwork
+    public private(set) var workers: [Worker] = []
+    private var networks: [SimulatedNetwork] = []
     private var seed: Seed
     private var origins: [ScriptedOrigin] = []
     private var clients: [ScriptedClient] = []
+    /// Requests that must not run twice.
     private var posts: [String] = []
     private let plan: Plan
+    private let shared: Shared
     private static let listener = Endpoint(.loopback, port: 8080)
+    private let latency: Int
 
     public init(_ number: UInt64, recording: Bool = false) throws {
         self.number = number
         var seed = Seed(number)
+        latency = seed.pick([0, 2, 30])
         world = SimulatedWorld(
-            seed: seed.split(), window: seed.pick([700, 5000, 65_536, 300_000]), latency: seed.pick([0, 2, 30]))
+            seed: seed.split(), window: seed.pick([700, 5000, 65_536, 300_000]), latency: latency)
         world.isRecording = recording
-        network = SimulatedNetwork(world)
+        let count = seed.pick(1...4)
+        let backend = Self.makeBackend(&seed)
+        let servers = (0..<count).map { index in
+            Server(
+                name: "s\(index)", endpoint: Endpoint(IPAddress(v4: 0x0a00_0001 + UInt32(index)), port: 8000),
+                weight: seed.chance(15) ? seed.pick(0...5) : 1, maxconn: backend.maxconn,
+                isBackup: seed.chance(10), isDisabled: seed.chance(5))
+        }
+        var settings = Settings()
+        settings.timeoutHead = .seconds(2)
+        settings.timeoutKeepalive = .seconds(5)
+        settings.timeoutClient = .seconds(2)
+        settings.maxConnections = seed.pick([3, 1000])
+        settings.bodyBuffer = seed.pick([0, 1000, 1 << 20])
+        settings.replayMemory = seed.pick([64 << 10, 64 << 20])
+        settings.backends = [backend]
+        settings.listeners = [
+            ListenerSettings(
+                text: ":8080", address: nil, port: 8080, position: Position(file: "sim", line: 1, column: 1))
+        ]
+        plan = Plan(settings, backends: [BackendPlan(backend, servers: servers)])
+        let workerCount = seed.pick([1, 1, 2, 3])
+        shared = Shared(
+            plan: plan, workerCount: workerCount, log: EventLog(level: .debug) { _ in }, accessLog: { _ in })
+        for index in 0..<workerCount {
+            let network = SimulatedNetwork(world)
+            networks.append(network)
+            workers.append(
+                Worker(index: index, network: network, shared: shared, seed: seed.next(), drained: {}))
+        }
+        shared.introduce(workers)
+        self.seed = seed
+        for (index, worker) in workers.enumerated() {
+            _ = try worker.listen(number: 0, on: Self.listener, joining: index > 0)
+        }
+        makeOrigins(servers, maxconn: backend.maxconn)
+        makeClients()
+    }
+
+    private static func makeBackend(_ seed: inout Seed) -> BackendSettings {
         var backend = BackendSettings(name: "sim")
-        backend.balance = seed.pick(["round-robin", "least-connections"])
+        backend.balance = seed.pick(PolicyCatalog.rows.map(\.name))
         backend.timeoutConnect = .seconds(2)
         backend.timeoutResponse = .seconds(3)
         backend.timeoutIdle = .seconds(3)
         backend.healthEvery = .milliseconds(seed.pick(200...2000))
         backend.healthTimeout = .milliseconds(500)
-        backend.health = seed.chance(80) ? .auto : .off
-        var settings = Settings()
-        settings.timeoutHead = .seconds(2)
-        settings.timeoutKeepalive = .seconds(5)
-        settings.timeoutClient = .seconds(2)
-        let count = seed.pick(1...4)
-        let servers = (0..<count).map {
-            Server(name: "s\($0)", endpoint: Endpoint(IPAddress(v4: 0x0a00_0001 + UInt32($0)), port: 8000))
+        backend.health = seed.pick([.auto, .auto, .auto, .tcp, .off])
+        if seed.chance(50) {
+            backend.maxconn = seed.pick(1...3)
+            backend.queue = seed.pick([0, 2, 1000])
+            backend.timeoutQueue = .milliseconds(seed.pick(50...3000))
         }
-        plan = Plan(settings, backends: [BackendPlan(backend, servers: servers)])
-        worker = Worker(
-            network: network, plan: plan, log: EventLog(level: .debug) { _ in },
-            budget: ClientBudget(limit: seed.pick([3, 1000])),
-            checksHealth: true, seed: seed.next(), drained: {})
-        self.seed = seed
-        _ = try worker.listen(on: Self.listener, joining: false)
-        makeOrigins(servers)
-        makeClients()
+        backend.retries = seed.pick([0, 1, 1, 3])
+        if seed.chance(40) {
+            backend.retryOn.timeout = seed.chance(50)
+            backend.retryOn.statuses = StatusSet(500...503)
+        }
+        backend.replay = seed.pick(["idempotent", "idempotent", "keyed"])
+        backend.retryBudget = seed.pick([0, 20, 100])
+        backend.ejectAfter = seed.pick([0, 1, 5])
+        backend.ejectFor = .milliseconds(seed.pick(50...1500))
+        if seed.chance(30) { backend.slowStart = .seconds(2) }
+        return backend
     }
 
     // MARK: Cast
 
-    private func makeOrigins(_ servers: [Server]) {
+    private func makeOrigins(_ servers: [Server], maxconn: Int) {
         for server in servers {
             var profile = OriginProfile()
-            switch seed.pick(0...6) {
+            switch seed.pick(0...8) {
             case 0: profile.refuses = true
             case 1: profile.resetBeforeAnswer = 30
             case 2: profile.resetInAnswer = 30
             case 3: profile.garbage = 30
             case 4: profile.silent = 20
+            case 5: profile.refusesWork = 40
+            case 6: profile.failsWork = 40
             case _: break
             }
+            // With latency, an origin learns later than ballast that a request is over.
+            if maxconn > 0, latency == 0 { profile.maxconn = maxconn }
             if seed.chance(30) { profile.closesAfterAnswer = 40 }
             if seed.chance(20) { profile.answersEarly = 40 }
             let origin = ScriptedOrigin(world, endpoint: server.endpoint, profile: profile, judge: judge)
@@ -76,8 +122,20 @@ public final class Scenario {
                 world.schedule(after: death) { origin.die() }
                 world.schedule(after: death + seed.milliseconds(100...2000)) { origin.revive() }
             }
+            if seed.chance(20) {
+                let start = seed.milliseconds(0...2000)
+                world.schedule(after: start) { origin.freeze() }
+                world.schedule(after: start + seed.milliseconds(500...6000)) { origin.thaw() }
+            }
+            if seed.chance(10) {
+                let start = seed.milliseconds(0...2000)
+                world.schedule(after: start) { [world] in world.unreachable.insert(server.endpoint) }
+                world.schedule(after: start + seed.milliseconds(500...6000)) { [world] in
+                    world.unreachable.remove(server.endpoint)
+                }
+            }
         }
-        if seed.chance(10) { network.failingConnects = 20 }
+        if seed.chance(10) { for network in networks { network.failingConnects = 20 } }
     }
 
     private func makeClients() {
@@ -114,7 +172,9 @@ public final class Scenario {
             request.isChunked = seed.chance(40)
             request.expectsContinue = request.bodySize != 0 && seed.chance(20)
         }
-        if request.method == "POST" { posts.append(nonce) }
+        request.isKeyed = seed.chance(20)
+        // With a key, its server promises to run it once, however often it is sent.
+        if request.method == "POST", !request.isKeyed { posts.append(nonce) }
         return request
     }
 
@@ -126,14 +186,17 @@ public final class Scenario {
         var hasDrained = false
         while turns < limit {
             turns += 1
-            if worker.turn(waitingAtMost: .zero) { continue }
+            var isBusy = false
+            for worker in workers { isBusy = worker.turn(waitingAtMost: .zero) || isBusy }
+            checkLimits()
+            if isBusy { continue }
             let isOver = clients.allSatisfy(\.isOver)
             if isOver, !hasDrained {
                 hasDrained = true
-                worker.mailbox.send(.drain)
+                for worker in workers { worker.mailbox.send(.drain) }
                 continue
             }
-            guard let next = [world.nextEvent, network.sleepsUntil].compactMap({ $0 }).min() else { break }
+            guard let next = ([world.nextEvent] + networks.map(\.sleepsUntil)).compactMap({ $0 }).min() else { break }
             world.advance(to: next)
         }
         if turns >= limit { judge.complain("no end after \(limit) turns") }
@@ -144,19 +207,34 @@ public final class Scenario {
         for nonce in posts where judge.executions[nonce, default: 0] > 1 {
             judge.complain("POST \(nonce) ran \(judge.executions[nonce, default: 0]) times")
         }
-        let holdings = worker.holdings
-        if holdings != Worker.Holdings() { judge.complain("held at the end: \(holdings)") }
-        if network.openSockets > 0 { judge.complain("\(network.openSockets) sockets are open at the end") }
-        let inflight = plan.backends[0].backend.inflight
-        if inflight.contains(where: { $0 != 0 }) { judge.complain("slots held at the end: \(inflight)") }
-        let snapshot = Snapshot([worker.counters])
-        let ended =
-            snapshot[.responses2xx] + snapshot[.responses3xx] + snapshot[.responses4xx] + snapshot[.responses5xx]
-            + snapshot.clientsLeft
-        if ended != snapshot[.requests] {
-            judge.complain("\(snapshot[.requests]) requests, but \(ended) ends: \(snapshot.summary)")
+        for worker in workers where worker.holdings != Worker.Holdings() {
+            judge.complain("held at the end: \(worker.holdings)")
+        }
+        let open = networks.reduce(0) { $0 + $1.openSockets }
+        if open > 0 { judge.complain("\(open) sockets are open at the end") }
+        let report = plan.backends[0].backend.report
+        if report.servers.contains(where: { $0.inflight != 0 }) || report.waiting != 0 {
+            judge.complain("slots held at the end: \(report)")
+        }
+        if shared.replayMemoryTaken != 0 {
+            judge.complain("\(shared.replayMemoryTaken) bytes kept for replay at the end")
+        }
+        let requests = shared.requests
+        if requests.responses + requests.clientsLeft != requests[.requests] {
+            judge.complain("requests and their ends differ: \(requests.summary(connections: 0))")
         }
     }
+
+    /// Never one over, and no usable slot free while someone waits.
+    private func checkLimits() {
+        let report = plan.backends[0].backend.report
+        for server in report.servers where server.server.maxconn > 0 && server.inflight > server.server.maxconn {
+            judge.complain("\(server.server.name) has \(server.inflight), maxconn \(server.server.maxconn)")
+        }
+    }
+
+    /// What became of the requests, for seeing that a search meets everything it is meant to meet.
+    public var requests: Snapshot<RequestCounter> { shared.requests }
 
     /// What was wrong, with what is needed to see it again.
     public var complaints: [String] { judge.complaints.map { "seed \(number): \($0)" } }

@@ -12,6 +12,7 @@ public struct ScriptedRequest {
     public var bodySize: Int?
     public var isChunked = false
     public var expectsContinue = false
+    public var isKeyed = false
 
     public init(nonce: String, method: String) {
         self.nonce = nonce
@@ -20,7 +21,8 @@ public struct ScriptedRequest {
 
     var bytes: [UInt8] {
         var text =
-            "\(method) /\(nonce)/\(answerSize)/\(kind) HTTP/1.1\r\nHost: model.test\r\nConnection: x-drop\r\nX-Drop: 1\r\n"
+            "\(method) /\(nonce)/\(answerSize)/\(kind)/\(bodySize ?? 0) HTTP/1.1\r\nHost: model.test\r\nConnection: x-drop\r\nX-Drop: 1\r\n"
+        if isKeyed { text += "Idempotency-Key: \(nonce)\r\n" }
         if expectsContinue { text += "Expect: 100-continue\r\n" }
         guard let bodySize else { return Array((text + "\r\n").utf8) }
         let body = OriginConversation.body(nonce: nonce, size: bodySize, received: 0)

@@ -9,6 +9,9 @@ public final class Judge {
     public internal(set) var executions: [String: Int] = [:]
     /// Breaches of what ballast promises.
     public private(set) var complaints: [String] = []
+    /// Requests that origins of this judge work on, by origin.
+    var working: [String: Int] = [:]
+    public internal(set) var mostWorking: [String: Int] = [:]
 
     public init() {}
 
@@ -25,6 +28,11 @@ public struct OriginProfile {
     public var closesAfterAnswer = 0
     public var silent = 0
     public var answersEarly = 0
+    /// Answers 503 without running the request, or 500 after running it.
+    public var refusesWork = 0
+    public var failsWork = 0
+    /// Requests at once that ballast may give it; nil is not judged.
+    public var maxconn: Int?
     public var thinkTime = 0...20
 
     public init() {}
@@ -61,6 +69,16 @@ public final class ScriptedOrigin {
     }
 
     public func revive() { profile.refuses = false }
+
+    /// Stops as a process does that got SIGSTOP: connections are made, nothing is read or sent.
+    public func freeze() { isFrozen = true }
+
+    public func thaw() {
+        isFrozen = false
+        for conversation in conversations { conversation.goOn() }
+    }
+
+    public private(set) var isFrozen = false
 }
 
 /// One connection to an origin.
@@ -81,23 +99,68 @@ final class OriginConversation: Peer {
     private var output: [UInt8] = []
     private var resetAfter: Int?
     private var closesAfter = false
+    private var isCounted = false
 
     init(_ origin: ScriptedOrigin) { self.origin = origin }
 
     func connected(_ side: Side) { self.side = side }
 
     func received(_ side: Side) {
+        guard !origin.isFrozen else { return }
         bytes += side.take()
         read()
     }
 
-    func finished(_ side: Side) { side.close() }
-    func wasReset(_ side: Side) { self.side = nil }
+    /// Does what a frozen process missed.
+    func goOn() {
+        guard let side else { return }
+        bytes += side.take()
+        if side.isReset {
+            wasReset(side)
+        } else if side.peerFinished {
+            finished(side)
+        } else {
+            if let answer = heldAnswer {
+                heldAnswer = nil
+                think(answer)
+            }
+            read()
+            flush()
+        }
+    }
+
+    /// What it was thinking about when it froze.
+    private var heldAnswer: String?
+
+    func finished(_ side: Side) {
+        guard !origin.isFrozen else { return }
+        count(working: false)
+        side.close()
+    }
+    func wasReset(_ side: Side) {
+        count(working: false)
+        self.side = nil
+    }
     func mayWrite(_ side: Side) { flush() }
 
     func die() {
+        count(working: false)
         side?.reset()
         side = nil
+    }
+
+    /// Counts the request under way, from its head to the end of its answer or of its connection.
+    private func count(working: Bool) {
+        guard working != isCounted else { return }
+        isCounted = working
+        let name = origin.endpoint.description
+        let judge = origin.judge
+        judge.working[name, default: 0] += working ? 1 : -1
+        let now = judge.working[name, default: 0]
+        judge.mostWorking[name] = max(judge.mostWorking[name] ?? 0, now)
+        if let limit = origin.profile.maxconn, now > limit {
+            judge.complain("\(name) works on \(now), maxconn \(limit)")
+        }
     }
 
     private func read() {
@@ -132,6 +195,7 @@ final class OriginConversation: Peer {
         }
         if head.connection.contains(.close), target != "/health" { origin.judge.complain("Connection went through") }
         bytes.removeFirst(head.byteCount)
+        if target != "/health" { count(working: true) }
         framing = BodyFraming(request: head)
         decoder = ChunkDecoder()
         received = []
@@ -190,6 +254,8 @@ final class OriginConversation: Peer {
         let profile = origin.profile
         guard target != "/health" else { return answer(plain: "ok", nonce: "") }
         let nonce = target.split(separator: "/").first.map(String.init) ?? ""
+        checkBody(nonce)
+        if origin.seed.chance(profile.refusesWork) { return answer(status: "503 Service Unavailable") }
         origin.judge.executions[nonce, default: 0] += 1
         if origin.seed.chance(profile.silent) { return }
         let wait = origin.seed.milliseconds(profile.thinkTime)
@@ -197,9 +263,14 @@ final class OriginConversation: Peer {
     }
 
     private func think(_ nonce: String) {
+        guard !origin.isFrozen else {
+            heldAnswer = nonce
+            return
+        }
         guard let side, isAnswering else { return }
         let profile = origin.profile
         if origin.seed.chance(profile.resetBeforeAnswer) { return die() }
+        if origin.seed.chance(profile.failsWork) { return answer(status: "500 Internal Server Error") }
         if origin.seed.chance(profile.garbage) {
             side.send(Array(origin.seed.pick(Self.garbage).utf8))
             return
@@ -207,6 +278,20 @@ final class OriginConversation: Peer {
         if origin.seed.chance(profile.resetInAnswer) { resetAfter = origin.seed.pick(1...400) }
         closesAfter = origin.seed.chance(profile.closesAfterAnswer)
         answer(plain: nil, nonce: nonce)
+    }
+
+    /// The target ends with the size of the body that its client sends: a replayed one must be whole.
+    private func checkBody(_ nonce: String) {
+        let parts = target.split(separator: "/")
+        guard !isReadingBody, parts.count > 3, let size = Int(parts[3]) else { return }
+        if received != Self.body(nonce: nonce, size: size, received: 0) {
+            origin.judge.complain("request \(nonce) came with a body of \(received.count) bytes, \(size) were sent")
+        }
+    }
+
+    private func answer(status: String) {
+        output += Array("HTTP/1.1 \(status)\r\nContent-Length: 0\r\n\r\n".utf8)
+        flush()
     }
 
     private static let garbage = [
@@ -265,12 +350,13 @@ final class OriginConversation: Peer {
     }
 
     private func flush() {
-        guard let side else { return }
+        guard let side, !origin.isFrozen else { return }
         let sent = side.send(output)
         output.removeFirst(sent)
         guard output.isEmpty, isAnswering else { return }
         if resetAfter != nil { return die() }
         isAnswering = false
+        count(working: false)
         if closesAfter || isReadingBody {
             side.close()
             self.side = nil

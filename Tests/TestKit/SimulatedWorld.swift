@@ -76,8 +76,10 @@ public final class SimulatedWorld {
     private var pending: [Pending] = []
     private var order = 0
     private var nextSide = 0
-    private var listeners: [Endpoint: (network: SimulatedNetwork, token: Token)] = [:]
+    private var listeners: [Endpoint: [(network: SimulatedNetwork, token: Token)]] = [:]
     private var origins: [Endpoint: () -> (any Peer)?] = [:]
+    /// Whose packets vanish: connections to them are neither made nor refused.
+    public var unreachable: Set<Endpoint> = []
     /// A running hash of everything that happened, for comparing runs.
     public private(set) var trace: UInt64 = 0xcbf2_9ce4_8422_2325
     public var isRecording = false
@@ -122,11 +124,14 @@ public final class SimulatedWorld {
     // MARK: Connections
 
     func listen(_ endpoint: Endpoint, _ network: SimulatedNetwork, _ token: Token) {
-        listeners[endpoint] = (network, token)
+        listeners[endpoint, default: []].append((network, token))
     }
 
     func stopListening(_ network: SimulatedNetwork) {
-        for (endpoint, entry) in listeners where entry.network === network { listeners[endpoint] = nil }
+        for endpoint in listeners.keys {
+            listeners[endpoint]?.removeAll { $0.network === network }
+            if listeners[endpoint]?.isEmpty == true { listeners[endpoint] = nil }
+        }
     }
 
     /// Connections to `endpoint` are given to what `accept` returns; nil refuses them.
@@ -145,7 +150,8 @@ public final class SimulatedWorld {
 
     /// A scripted client connects to ballast; its side, or nil when nobody listens.
     public func connectClient(_ client: any Peer, to endpoint: Endpoint) -> Side? {
-        guard let listener = listeners[endpoint] else { return nil }
+        guard let all = listeners[endpoint], !all.isEmpty else { return nil }
+        let listener = all.count == 1 ? all[0] : seed.pick(all)
         let (near, far) = makePair()
         near.peer = client
         near.isEstablished = true
@@ -161,7 +167,7 @@ public final class SimulatedWorld {
         near.network = network
         note("engine \(near.id) connects to \(endpoint)")
         schedule(after: travel()) { [self] in
-            guard !near.isClosed else { return }
+            guard !near.isClosed, !unreachable.contains(endpoint) else { return }
             guard let accept = origins[endpoint], let origin = accept() else {
                 note("refused \(near.id)")
                 near.isReset = true

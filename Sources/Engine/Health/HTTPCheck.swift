@@ -1,27 +1,26 @@
 // One health check over HTTP: connect, ask, read one response head, done. It never keeps its connection.
+import Balancing
 import EventLoop
 import HTTP
 import Relay
 
-/// What a check found.
-enum CheckResult: Equatable {
-    case passed
-    /// Why not, in a few words for the log.
-    case failed(String)
-}
-
-/// `GET /health`: any complete answer below 500 passes, because a server that answers 404 is alive.
-final class HTTPCheck {
+/// One request; its status decides.
+final class HTTPCheck: HealthCheck {
     private var wire: Wire
-    private let authority: [UInt8]
+    private let request: [UInt8]
+    private let expected: StatusSet
     private var hasSent = false
     private var interimHeads = 0
     private var parser = ResponseParser()
     private var head = MessageHead()
 
-    init(socket: SocketID, authority: [UInt8]) {
+    /// - Parameter expected: statuses that pass.
+    init(_ socket: SocketID, method: String, path: String, host: [UInt8], expected: StatusSet) {
         wire = Wire(socket)
-        self.authority = authority
+        self.expected = expected
+        request =
+            Array("\(method) \(path) HTTP/1.1\r\nHost: ".utf8) + host
+            + Array("\r\nUser-Agent: ballast-health\r\nAccept: */*\r\nConnection: close\r\n\r\n".utf8)
     }
 
     /// Goes on with the check; its result when there is one.
@@ -30,7 +29,8 @@ final class HTTPCheck {
         if !hasSent {
             if wire.stream.hasFailed { return .failed("connection refused") }
             guard wire.stream.maySend else { return nil }
-            write(to: wire.outputBlock(loop))
+            let request = request
+            wire.outputBlock(loop).append { $0.put(request.span) }
             hasSent = true
         }
         if wire.hasOutput, wire.stream.maySend {
@@ -40,15 +40,6 @@ final class HTTPCheck {
             }
         }
         return read(loop)
-    }
-
-    private func write(to output: Buffer) {
-        let authority = authority
-        output.append { target in
-            target.put("GET /health HTTP/1.1\r\nHost: ")
-            target.put(authority.span)
-            target.put("\r\nUser-Agent: ballast-health\r\nAccept: */*\r\nConnection: close\r\n\r\n")
-        }
     }
 
     private func read(_ loop: LoopContext) -> CheckResult? {
@@ -73,7 +64,9 @@ final class HTTPCheck {
             } catch {
                 return .failed("malformed answer: \(error.explanation)")
             }
-            guard head.status < 200 else { return head.status < 500 ? .passed : .failed("status \(head.status)") }
+            guard head.status < 200 else {
+                return expected.contains(head.status) ? .passed("\(head.status)") : .failed("status \(head.status)")
+            }
             interimHeads += 1
             guard interimHeads <= Exchange.maximumInterimHeads else { return .failed("too many interim answers") }
             input.consume(head.byteCount)

@@ -13,10 +13,11 @@ final class Prober {
     init(_ worker: Worker) {
         self.worker = worker
         for (backend, plan) in worker.plan.backends.enumerated() where plan.settings.health != .off {
-            for server in plan.backend.servers.indices {
+            for (server, identity) in plan.backend.servers.enumerated() where !identity.isDisabled {
                 let probe = Probe(index: probes.count, backend: backend, server: server, worker: worker)
+                // Thousands of servers are not asked at the same moment.
+                probe.schedule(after: min(.milliseconds(1) * probes.count, plan.settings.healthEvery))
                 probes.append(probe)
-                probe.schedule(after: .zero)
             }
         }
     }
@@ -43,7 +44,7 @@ final class Probe {
     private let server: Int
     private let index: Int
     private var generation: UInt32 = 0
-    private var check: HTTPCheck?
+    private var check: (any HealthCheck)?
     private var startedAt = Duration.zero
     private var alarm = Alarm()
     private var timerToken: Token { Token(kind: TokenKind.probe.rawValue, slot: index, generation: 0) }
@@ -70,7 +71,7 @@ final class Probe {
     /// The timer's token never changes; events carry the check's generation, so that a late one is told apart.
     func expire(_ token: Token, _ time: Duration) {
         guard alarm.isDue(time, now: worker.now, token: timerToken, in: &worker.timers) else { return }
-        if check == nil { begin() } else { end(.failed("no answer within \(plan.settings.healthTimeout)")) }
+        if check == nil { begin() } else { end(.timedOut("no answer within \(plan.settings.healthTimeout)")) }
     }
 
     func handle(_ token: Token, _ readiness: Readiness) {
@@ -84,7 +85,7 @@ final class Probe {
         let endpoint = plan.backend.servers[server].endpoint
         do throws(SystemError) {
             let socket = try worker.network.connect(to: endpoint)
-            check = HTTPCheck(socket: socket, authority: plan.authorities[server])
+            check = plan.makeCheck(of: server, on: socket)
             try worker.network.watch(socket, token: token)
             schedule(after: plan.settings.healthTimeout)
         } catch {
@@ -99,23 +100,24 @@ final class Probe {
         // A check that failed is repeated at once, but no sooner than a second after it began: a server that answers
         // nothing is then out within `health-every` and `health-fall` times `health-timeout`.
         let spent = worker.now - startedAt
-        switch result {
-        case .passed: schedule(after: max(.zero, plan.settings.healthEvery - spent))
-        case .failed: schedule(after: max(.zero, min(.seconds(1), plan.settings.healthEvery) - spent))
-        }
+        let every = plan.settings.healthEvery
+        let wait =
+            switch result.verdict {
+            // Up to a tenth less, so that balancers started together do not ask together.
+            case .passed: every * Int(1024 - worker.draw() % 103) / 1024
+            case .failed, .timedOut: min(.seconds(1), every)
+            }
+        schedule(after: max(.zero, wait - spent))
     }
 
     private func report(_ result: CheckResult) {
-        let name = "\(plan.backend.name)/\(plan.backend.servers[server].name)"
-        switch result {
-        case .passed:
-            worker.counters.add(.healthChecksPassed)
-            if plan.backend.recordCheck(of: server, passed: true) == .up { worker.log.say(.info, "\(name) is up") }
-        case .failed(let reason):
-            worker.counters.add(.healthChecksFailed)
-            if plan.backend.recordCheck(of: server, passed: false) == .down {
-                worker.log.say(.warning, "\(name) is down: \(reason)")
-            }
-        }
+        let hasPassed = result.verdict == .passed
+        worker.metrics.servers[backend][server].counters.add(hasPassed ? .checksPassed : .checksFailed)
+        let took = worker.now - startedAt
+        let text = hasPassed ? "\(result.text) in \(Int(took / .milliseconds(1))) ms" : result.text
+        let note = CheckNote(hasPassed: hasPassed, text: text, took: took, at: worker.now)
+        let lastByte = worker.shared.lastByte(backend: backend, server: server)
+        let aftermath = plan.backend.recordCheck(of: server, result.verdict, note, lastByte: lastByte)
+        worker.carryOut(aftermath, backend, reason: text)
     }
 }

@@ -36,6 +36,10 @@ struct BodyPump {
     private(set) var received = 0
     /// Bytes that the sink took, framing and heads before the body included.
     private(set) var sent = 0
+    /// Where bytes are kept that may have to be sent again; nil keeps none.
+    private var replay: ReplayBuffer?
+    /// How much of the kept bytes this attempt has sent again; nil while it sends none again.
+    private var resent: Int?
 
     /// - Parameters:
     ///   - framing: how the body arrives.
@@ -49,6 +53,32 @@ struct BodyPump {
         case .chunked: source = .chunked(ChunkDecoder())
         case .untilClose: source = .untilClose
         }
+    }
+
+    /// From now on, keeps what is sent.
+    mutating func keep(in replay: ReplayBuffer) { self.replay = replay }
+
+    /// Whether everything that was sent so far is kept.
+    var isKept: Bool { replay != nil || received == 0 }
+
+    /// Begins again for another server: first what is kept, then what follows.
+    mutating func restart() { resent = replay == nil || received == 0 ? nil : 0 }
+
+    /// Kept bytes have to be sent again before anything else.
+    var isResending: Bool { resent != nil }
+
+    /// Nothing will be sent again.
+    mutating func dropKept() {
+        guard let replay, !isResending else { return }
+        replay.release()
+        self.replay = nil
+    }
+
+    /// Gives everything back.
+    mutating func release() {
+        replay?.release()
+        replay = nil
+        resent = nil
     }
 
     /// The body ends where its source closes.
@@ -103,10 +133,16 @@ struct BodyPump {
     private mutating func prepare(
         _ wire: inout Wire, _ sink: inout Wire, _ loop: borrowing LoopContext
     ) throws(ProtocolError) -> Int {
+        if let position = resent {
+            resend(from: position, into: sink.outputBlock(loop))
+            sink.releaseOutput(loop)
+            return 0
+        }
         guard !isSourceDone, let input = wire.input else { return 0 }
         switch source {
         case .nothing: return 0
-        case .length(let remaining) where !isChunkedOut: return Int(min(remaining, UInt64(input.count)))
+        case .length(let remaining) where !isChunkedOut && replay == nil:
+            return Int(min(remaining, UInt64(input.count)))
         case .untilClose where !isChunkedOut: return input.count
         case .length, .untilClose, .chunked: break
         }
@@ -114,6 +150,22 @@ struct BodyPump {
         wire.releaseInput(loop)
         sink.releaseOutput(loop)
         return 0
+    }
+
+    /// Writes kept bytes, framed as the body leaves, as far as there is room.
+    private mutating func resend(from position: Int, into output: Buffer) {
+        guard let replay else { return }
+        let reserve = HeadWriter.chunkOverhead + HeadWriter.lastChunk.utf8CodeUnitCount
+        var position = position
+        while position < replay.count, output.freeCount > reserve {
+            replay.withBytes(from: position) { bytes in
+                let count = min(bytes.count, output.freeCount - reserve)
+                output.append { write(bytes.extracting(0..<count), to: &$0) }
+                position += count
+            }
+        }
+        resent = position < replay.count ? position : nil
+        if resent == nil, isSourceDone, isChunkedOut { output.append { $0.put(HeadWriter.lastChunk) } }
     }
 
     /// Moves data from `input` to `output`, framing taken off and put on, as far as there is room.
@@ -132,6 +184,7 @@ struct BodyPump {
                     }
                     if count > 0 {
                         pump.write(bytes.extracting(position..<position + count), to: &target)
+                        pump.keepCopy(bytes.extracting(position..<position + count))
                         pump.received += count
                         position += count
                     }
@@ -161,6 +214,11 @@ struct BodyPump {
             case .incomplete, .end: return 0
             }
         }
+    }
+
+    private mutating func keepCopy(_ data: Span<UInt8>) {
+        guard let replay, !replay.append(data) else { return }
+        self.replay = nil
     }
 
     private func write(_ data: Span<UInt8>, to output: inout OutputSpan<UInt8>) {

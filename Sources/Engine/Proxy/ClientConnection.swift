@@ -1,6 +1,7 @@
 // One client's connection: reads heads, gives each request to an exchange, and decides what follows its end.
 // It never looks at a response.
 import Addresses
+import Balancing
 import Configuration
 import EventLoop
 import HTTP
@@ -12,6 +13,8 @@ final class ClientConnection {
         /// Between requests, or within a head.
         case head
         case exchanging
+        /// An answer of ballast's own page is being sent.
+        case answering(StatsAnswer)
         /// An answer was given before the request's body had arrived; the rest of it is read over.
         case draining(BodyPump)
         /// The last answer is being sent; the connection closes after it.
@@ -21,10 +24,17 @@ final class ClientConnection {
     }
 
     let token: Token
+    /// Number of its listener in the plan, and what that is for.
+    let listener: Int
+    let role: ListenerRole
     let identity: ClientIdentity
     var wire: Wire
     private(set) var state = State.head
-    private let worker: Worker
+    /// A hash of the client's address: where `ip-hash` leads. IPv6 clients own a /64.
+    let affinity: UInt64
+    /// When the first byte of the request under way was seen.
+    private(set) var requestBegan = Duration.zero
+    let worker: Worker
     private var parser = RequestParser()
     private var driver: ExchangeDriver?
     private var requests = 0
@@ -37,11 +47,18 @@ final class ClientConnection {
     /// How long a client that was answered may go on sending before its connection is closed for good.
     private static let lingerTime = Duration.seconds(2)
 
-    init(token: Token, socket: SocketID, peer: Endpoint, worker: Worker) {
+    init(
+        token: Token, socket: SocketID, peer: Endpoint, listener: Int, role: ListenerRole, worker: Worker
+    ) {
         self.token = token
+        self.listener = listener
+        self.role = role
         self.worker = worker
         wire = Wire(socket)
         let isTrusted = worker.plan.settings.trustedProxies.contains { $0.contains(peer.address) }
+        let bits = peer.address.isIPv4 ? peer.address.bits : peer.address.bits >> 64
+        affinity = FixedHash.mixed(
+            FixedHash.mixed(UInt64(truncatingIfNeeded: bits >> 64)) ^ UInt64(truncatingIfNeeded: bits))
         identity = ClientIdentity(address: Array(peer.address.description.utf8), isTrusted: isTrusted)
         setAlarm(worker.plan.settings.timeoutHead)
     }
@@ -74,6 +91,7 @@ final class ClientConnection {
         case .head: readHead()
         case .exchanging: driver?.clientIsReady([.readable])
         case .draining: drain()
+        case .answering: sendAnswer()
         case .closing: finishClosing()
         case .lingering: linger()
         }
@@ -86,7 +104,7 @@ final class ClientConnection {
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
         case .draining: closeAfterAnswer()
-        case .closing, .lingering: close()
+        case .answering, .closing, .lingering: close()
         }
     }
 
@@ -116,6 +134,7 @@ final class ClientConnection {
     private func parseHead() {
         guard let input = wire.input else { return }
         let wasBegun = parser.hasBegun
+        if !wasBegun { requestBegan = worker.now }
         let driver = self.driver ?? worker.takeDriver()
         self.driver = driver
         let limits = worker.plan.requestLimits
@@ -134,10 +153,14 @@ final class ClientConnection {
             return
         }
         requests += 1
-        worker.counters.add(.requests)
+        if role == .stats {
+            answerOwn(driver.requestHead, input)
+            return
+        }
         guard !wire.stream.isEnding else {
             // It has sent its request and hung up: nobody will read the answer, so no server starts on it.
-            worker.count(.clientLeft(.connecting), status: nil)
+            worker.metrics.unrouted.counters.add(.requests)
+            worker.metrics.unrouted.count(.clientLeft(.connecting), status: nil)
             close()
             return
         }
@@ -164,12 +187,35 @@ final class ClientConnection {
             return
         }
         if let rest {
-            worker.counters.add(.replyDrained)
+            worker.metrics.process.add(.replyDrained)
             state = .draining(rest)
             setAlarm(Self.drainTime)
             drain()
         } else {
             startNextHead()
+        }
+    }
+
+    /// Puts the connection into `answering`.
+    func answer(_ answer: StatsAnswer) {
+        releaseDriver()
+        state = .answering(answer)
+        setAlarm(worker.plan.settings.timeoutClient)
+        sendAnswer()
+    }
+
+    /// Goes on with the answer, as far as the client reads.
+    private func sendAnswer() {
+        guard case .answering(let answer) = state else { return }
+        while true {
+            answer.fill(wire.outputBlock(worker.loop))
+            guard sendOutput() else {
+                if wire.stream.isEnding { close() }
+                return
+            }
+            guard answer.isDone else { continue }
+            if answer.keeps { startNextHead() } else { closeAfterAnswer() }
+            return
         }
     }
 
@@ -206,11 +252,15 @@ final class ClientConnection {
 
     /// Refuses what cannot become an exchange, and closes.
     private func refuse(_ failure: Failure) {
-        worker.counters.add(.requests)
-        worker.count(.replied(failure), status: failure.status)
+        if role != .stats {
+            worker.metrics.unrouted.counters.add(.requests)
+            worker.metrics.unrouted.count(.replied(failure), status: failure.status)
+            logRefusal(failure)
+        }
         let isHead = parser.hasStartLine && driver?.requestHead.method == .head
         releaseDriver()
-        let context = Replies.Context(requestID: [], date: worker.date, connection: .close, isHead: isHead)
+        let context = Replies.Context(
+            requestID: [], date: worker.date, connection: .close, isHead: isHead, retryAfter: nil)
         Replies.write(failure, context, to: wire.outputBlock(worker.loop))
         closeAfterAnswer()
     }
@@ -275,6 +325,6 @@ final class ClientConnection {
         isClosed = true
         alarm.set(nil, token: token, in: &worker.timers)
         wire.close(resetting: resetting, worker.loop)
-        worker.removeClient(token)
+        worker.removeClient(self)
     }
 }

@@ -23,14 +23,28 @@ extension ExchangeDriver {
                 }
             }
         }
+        if framing != .none, requestPump.received == 0, machine.wantsBody { keepBody(framing) }
+        requestPump.restart()
         // A body that was read over before, by an attempt that sent nothing of it, was empty: its end is said again.
-        if framing == .chunked, requestPump.isSourceDone { output.append { $0.put(HeadWriter.lastChunk) } }
+        if framing == .chunked, requestPump.isSourceDone, !requestPump.isResending {
+            output.append { $0.put(HeadWriter.lastChunk) }
+        }
         // head-limit leaves room for what is added, so this cannot be; if it were, a cut head must never leave.
         guard !output.isFull else {
             tell(.clientFailed(.badRequest(.headTooLarge)))
             return
         }
         pumpRequest()
+    }
+
+    /// Keeps the body while it is sent, unless it is too large for that.
+    private func keepBody(_ framing: BodyFraming) {
+        let limit = worker.plan.settings.bodyBuffer
+        var expected = limit
+        if case .length(let count) = framing { expected = Int(clamping: count) }
+        guard expected > 0, expected <= limit, !requestPump.isSourceDone else { return }
+        requestPump.keep(
+            in: ReplayBuffer(limit: limit, budget: worker.plan.replayBudget, pool: worker.pool(forHeadOf: expected)))
     }
 
     /// Calls `body` with the id that the request goes by.
@@ -53,7 +67,7 @@ extension ExchangeDriver {
 
     func pumpRequest() {
         guard let client, let server, server.state == .atWork, !isRequestBroken else { return }
-        if requestPump.isSourceDone, !server.wire.hasOutput {
+        if requestPump.isSourceDone, !requestPump.isResending, !server.wire.hasOutput {
             requestFlow = .done
             return
         }
@@ -62,7 +76,7 @@ extension ExchangeDriver {
         requestFlow = requestPump.move(from: &client.wire, to: &server.wire, worker.loop)
         let hasTaken = requestPump.received > before
         // Not a byte may have left: then the request is as fresh as it was.
-        if hasTaken || requestPump.sent > sentBefore { tell(.sent(ofBody: hasTaken)) }
+        if hasTaken || requestPump.sent > sentBefore { tell(.sent(ofBody: hasTaken, isKept: requestPump.isKept)) }
         switch requestFlow {
         case .done: if !machine.hasRequestEnded { tell(.requestEnded) }
         case .needsInput, .blocked: break
@@ -131,7 +145,8 @@ extension ExchangeDriver {
                 serverFailed(.badResponse(.headTooLarge))
                 return
             }
-            tell(responseHead.status < 200 ? .interimHead : .finalHead)
+            server.metrics.lastByte = worker.now
+            tell(responseHead.status < 200 ? .interimHead : .finalHead(status: responseHead.status))
         }
         guard self.server === server, case .awaiting = machine.state, server.wire.stream.mayRead else { return }
         worker.runLater(server.token)
@@ -145,7 +160,8 @@ extension ExchangeDriver {
 
     func forwardInterim() {
         guard let server, let input = server.wire.input, let client else { return }
-        worker.counters.add(.responses1xx)
+        worker.requestMetrics(backend).counters.add(.responses1xx)
+        server.metrics.counters.add(.responses1xx)
         // HTTP/1.0 knows no interim responses (RFC 9110, 15.2).
         if requestHead.version == .http11 {
             let output = client.wire.outputBlock(worker.loop)
@@ -176,7 +192,9 @@ extension ExchangeDriver {
             }
         }
         server.wire.consume(responseHead.byteCount, worker.loop)
+        requestPump.dropKept()
         responsePump = BodyPump(framing, leaving: leavingFraming)
+        times.headArrived = true
         pumpBody(server)
     }
 
@@ -193,7 +211,11 @@ extension ExchangeDriver {
         let before = responsePump.received
         let sentBefore = responsePump.sent
         let flow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
-        if responsePump.received > before { tell(.bodyBytes) }
+        if responsePump.received > before {
+            server.metrics.lastByte = worker.now
+            if times.firstByte == nil { noteFirstByte(server) }
+            tell(.bodyBytes)
+        }
         let isSteady = flow == .needsInput && responseFlow == .needsInput && requestFlow == .done
         responseFlow = flow
         // The common case of a stream: nothing about the client has changed.

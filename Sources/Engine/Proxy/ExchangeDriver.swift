@@ -1,6 +1,7 @@
 // Drives one exchange: tells the state machine what happens on both wires and carries out what it answers.
 // It decides nothing that the machine decides.
 import Balancing
+import Configuration
 import EventLoop
 import HTTP
 import Metrics
@@ -21,8 +22,12 @@ final class ExchangeDriver {
     /// Where the current turn stands: the client that asked, the server that answers.
     var client: ClientConnection?
     var server: ServerConnection?
-    /// The server whose slot this exchange holds.
-    private var counted: Int?
+    /// The backend that serves; nil before one is found, and where there is none.
+    private(set) var backend: Int?
+    /// The slot this exchange holds, or its place in line for one.
+    private var slot: Slot?
+    private var ticket: Ticket?
+    var times = ExchangeTimes()
 
     var requestPump = BodyPump(.none, leaving: .none)
     var responsePump = BodyPump(.none, leaving: .none)
@@ -43,16 +48,15 @@ final class ExchangeDriver {
         machine = Exchange(limits: worker.plan.backends[0].limits)
     }
 
-    /// The backend that serves; routing by host and path will choose it.
-    var backend: Int { 0 }
-    var plan: BackendPlan { worker.plan.backends[backend] }
+    /// Where there is no backend nothing is asked of one; the first stands in for the type's sake.
+    var plan: BackendPlan { worker.plan.backends[backend ?? 0] }
 
     // MARK: Beginning
 
     /// Starts on the request whose head is parsed and stands at the front of the client's input.
     func begin(_ client: ClientConnection) {
         self.client = client
-        machine = Exchange(limits: plan.limits)
+        times = ExchangeTimes(began: client.requestBegan)
         takeHead(client)
         let framing = BodyFraming(request: requestHead)
         requestPump = BodyPump(framing, leaving: framing)
@@ -60,7 +64,35 @@ final class ExchangeDriver {
         requestFlow = .blocked
         responseFlow = .done
         keepsClient = false
-        tell(.began(requestHead.method, hasBody: framing != .none))
+        let failure = findBackend(client.role)
+        machine = Exchange(limits: plan.limits, rule: plan.retryRule)
+        worker.requestMetrics(backend).counters.add(.requests)
+        if let failure {
+            tell(.clientFailed(failure))
+        } else {
+            let isKeyed = requestHead.present.contains(.idempotencyKey)
+            tell(.began(requestHead.method, hasBody: framing != .none, isKeyed: isKeyed))
+        }
+    }
+
+    /// Finds the backend that serves the request, or why there is none.
+    private func findBackend(_ role: ListenerRole) -> Failure? {
+        switch role {
+        case .backend(let index):
+            backend = index
+            return nil
+        case .routed, .stats:
+            do throws(ProtocolError) {
+                backend =
+                    try requestBytes?.withBytes { bytes throws(ProtocolError) in
+                        try worker.plan.router.route(requestHead, bytes)
+                    } ?? nil
+            } catch {
+                backend = nil
+                return .badRequest(error)
+            }
+            return backend == nil ? .noRoute : nil
+        }
     }
 
     private func takeHead(_ client: ClientConnection) {
@@ -98,15 +130,14 @@ final class ExchangeDriver {
     private func perform(_ action: Exchange.Action) -> Exchange.Event? {
         switch action {
         case .none: return nil
-        case .choose:
-            releaseServer()
-            guard let chosen = plan.backend.choose(excluding: machine.exclusions) else { return .noServer }
-            if machine.attempts > 0 { worker.counters.add(.retries) }
-            counted = chosen
-            return .chosen(server: chosen)
+        case .choose(let isRetry):
+            let failure = machine.lastFailure
+            releaseServer(failure.map(plan.settings.ejectOn.result) ?? .neutral)
+            return choose(isRetry: isRetry, waiting: true, reason: failure.map(RequestCounter.retries(after:)))
+        case .chooseInstead: return chooseInstead()
         case .open(let server): return open(server, fresh: false)
         case .openFresh(let server):
-            worker.counters.add(.staleConnections)
+            serverMetrics(server).counters.add(.staleConnections)
             closeServer()
             return open(server, fresh: true)
         case .send:
@@ -135,14 +166,80 @@ final class ExchangeDriver {
 
     // MARK: Servers
 
+    /// Asks for a slot, and waits in line if that is wanted.
+    /// - Parameter reason: what a repeated attempt is counted as.
+    private func choose(isRetry: Bool, waiting: Bool, reason: RequestCounter?) -> Exchange.Event? {
+        guard let backend else { return .noServer(.noServer) }
+        let pick = Pick(
+            exclusions: machine.exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
+        let waiter = waiting ? WaiterID(worker: worker.index, slot: token.slot) : nil
+        switch plan.backend.choose(pick, waiter: waiter, isRetry: isRetry, now: worker.now) {
+        case .server(let server):
+            if let reason { worker.metrics.backends[backend].counters.add(reason) }
+            return took(Slot(server: server, isRetry: isRetry))
+        case .queued(let ticket):
+            if let reason { worker.metrics.backends[backend].counters.add(reason) }
+            self.ticket = ticket
+            times.queued = worker.now
+            return .queued
+        case .full: return .noServer(.queueFull)
+        case .noServer, .budgetSpent: return .noServer(.noServer)
+        }
+    }
+
+    private func took(_ slot: Slot) -> Exchange.Event {
+        self.slot = slot
+        return .chosen(server: slot.server)
+    }
+
+    /// Looks for another server than the one at work; the attempt under way is given up only if there is one.
+    private func chooseInstead() -> Exchange.Event? {
+        guard let old = slot, let server = machine.server else { return .noServer(.noServer) }
+        let hasAnswered = machine.isReconsideringResponse
+        var exclusions = machine.exclusions
+        exclusions.insert(server)
+        let pick = Pick(exclusions: exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
+        let choice = plan.backend.choose(pick, waiter: nil, isRetry: true, now: worker.now)
+        guard case .server(let next) = choice, let backend else { return .noServer(.noServer) }
+        worker.metrics.backends[backend].counters.add(hasAnswered ? .retriesStatus : .retriesDown)
+        closeServer()
+        slot = nil
+        if hasAnswered { serverMetrics(server).counters.add(.responses(status: responseHead.status)) }
+        worker.finish(
+            old, of: backend, hasAnswered ? plan.settings.ejectOn.result(status: responseHead.status) : .neutral)
+        return took(Slot(server: next, isRetry: true))
+    }
+
+    /// Takes a slot that was waited for; false when this is not, or no longer, its waiter.
+    func takesGrant(_ grant: Grant, of backend: Int) -> Bool {
+        guard ticket == grant.ticket, self.backend == backend else { return false }
+        ticket = nil
+        noteQueueEnd()
+        tell(took(grant.slot))
+        return true
+    }
+
+    private func noteQueueEnd() {
+        guard let since = times.queued else { return }
+        times.queued = nil
+        times.waited = (times.waited ?? .zero) + (worker.now - since)
+        if let backend { worker.metrics.backends[backend].queue.observe(worker.now - since) }
+    }
+
+    func serverMetrics(_ server: Int) -> ServerMetrics { worker.metrics.servers[backend ?? 0][server] }
+
     private func open(_ index: Int, fresh: Bool) -> Exchange.Event? {
+        guard let backend else { return .serverFailed(.connect) }
+        times.opened = worker.now
+        times.connected = nil
         // Nothing of the last attempt may reach into this one.
         responseParser = ResponseParser()
         isRequestBroken = false
-        let mayReplay = requestHead.method.isIdempotent && requestPump.isSourceDone
+        let mayReplay = requestHead.method.isIdempotent && (requestPump.isSourceDone || machine.wantsBody)
         if !fresh, let kept = worker.leaseIdle(backend: backend, server: index, mayReplay: mayReplay) {
             kept.lease(self, worker)
             server = kept
+            times.connected = worker.now
             return .connected(isKept: true)
         }
         guard let connection = worker.connect(backend: backend, server: index) else {
@@ -154,6 +251,7 @@ final class ExchangeDriver {
     }
 
     func serverIsConnected(_ connection: ServerConnection, isKept: Bool) {
+        times.connected = worker.now
         tell(.connected(isKept: isKept))
         // A server may have answered before it was asked anything; its bytes came with the same event.
         if self.server === connection { pumpResponse() }
@@ -164,16 +262,28 @@ final class ExchangeDriver {
         tell(.serverFailed(failure))
     }
 
-    /// Gives the slot back and closes what there is of a connection.
-    private func releaseServer() {
+    /// Whether it is at work at this server, or on its way there.
+    func isAt(_ backend: Int, _ server: Int) -> Bool { self.backend == backend && slot?.server == server }
+
+    func serverIsDown() { tell(.serverIsDown) }
+
+    /// Gives the slot back, or the place in line, and closes what there is of a connection.
+    private func releaseServer(_ result: AttemptResult) {
         closeServer()
-        releaseSlot()
+        if let ticket {
+            self.ticket = nil
+            // Where it is granted meanwhile, the grant finds nobody and passes on.
+            _ = plan.backend.leave(ticket)
+            noteQueueEnd()
+        }
+        releaseSlot(result)
     }
 
-    private func releaseSlot() {
-        guard let server = counted else { return }
-        counted = nil
-        plan.backend.finished(server)
+    private func releaseSlot(_ result: AttemptResult) {
+        guard let slot, let backend else { return }
+        self.slot = nil
+        if result == .bad { serverMetrics(slot.server).counters.add(.failures) }
+        worker.finish(slot, of: backend, result)
     }
 
     private func closeServer() {
@@ -187,7 +297,7 @@ final class ExchangeDriver {
         if let server {
             let keepAlive = responseHead.keepAliveSeconds
             let isKept =
-                machine.hasRequestEnded && !isRequestBroken && !responsePump.endsAtClose
+                machine.hasRequestEnded && !isRequestBroken && !requestPump.isResending && !responsePump.endsAtClose
                 && Persistence.isKept(after: responseHead) && server.isClean && keepAlive != 0
             if isKept {
                 // One second less than the server says: its clock runs while the answer travels.
@@ -198,23 +308,23 @@ final class ExchangeDriver {
                 closeServer()
             }
         }
-        releaseSlot()
-        end(.answered, status: responseHead.status)
+        end(.answered, status: responseHead.status, plan.settings.ejectOn.result(status: responseHead.status))
         let rest = machine.hasRequestEnded ? nil : requestPump
         client?.exchangeEnded(keeping: keepsClient, rest: rest)
     }
 
     private func reply(_ failure: Failure) {
-        releaseServer()
         guard let client else { return }
         let isHead = requestHead.method == .head
         let keeps =
             !failure.isClientsFault && client.mayPersist && Persistence.isKept(after: requestHead)
+        let retryAfter = failure.status == 503 && backend != nil ? plan.backend.retryAfter(now: worker.now) : nil
         let context = Replies.Context(
-            requestID: requestIDBytes, date: worker.date, connection: connectionField(keeps), isHead: isHead)
+            requestID: requestIDBytes, date: worker.date, connection: connectionField(keeps), isHead: isHead,
+            retryAfter: retryAfter)
         Replies.write(failure, context, to: client.wire.outputBlock(worker.loop))
         let rest = requestPump.isSourceDone ? nil : requestPump
-        end(.replied(failure), status: failure.status)
+        end(.replied(failure), status: failure.status, plan.settings.ejectOn.result(failure))
         client.exchangeEnded(keeping: keeps, rest: rest)
     }
 
@@ -224,25 +334,46 @@ final class ExchangeDriver {
     }
 
     private func cut(_ failure: Failure) {
-        releaseServer()
-        end(.cut(failure), status: responseHead.status)
+        end(.cut(failure), status: responseHead.status, plan.settings.ejectOn.result(failure))
         client?.close(resetting: leavingFraming == .untilClose)
     }
 
     private func abandon() {
-        releaseServer()
-        if let disposition = machine.disposition { end(disposition, status: nil) }
+        if let disposition = machine.disposition {
+            end(disposition, status: nil, .neutral, shown: times.headArrived ? responseHead.status : nil)
+        }
         client?.close()
     }
 
-    private func end(_ disposition: Disposition, status: Int?) {
-        worker.count(disposition, status: status)
+    /// Counts and tells how it ended, and gives the slot back.
+    /// - Parameters:
+    ///   - status: what the client got whole, or was told before it was cut.
+    ///   - result: what the end says about the server.
+    ///   - shown: the status for the log, where it is not counted.
+    private func end(_ disposition: Disposition, status: Int?, _ result: AttemptResult, shown: Int? = nil) {
+        let metrics = worker.requestMetrics(backend)
+        metrics.count(disposition, status: status)
+        metrics.duration.observe(worker.now - times.began)
+        let last = slot?.server
+        if let last { countBytes(last) }
+        releaseServer(result)
+        if let log = worker.shared.accessLog { log(accessLine(disposition, status ?? shown, server: last)) }
+    }
+
+    private func countBytes(_ server: Int) {
+        let counters = serverMetrics(server).counters
+        counters.add(.sentBytes, requestPump.received)
+        guard times.headArrived else { return }
+        counters.add(.receivedBytes, responsePump.received)
+        counters.add(.responses(status: responseHead.status))
     }
 
     /// Gives everything borrowed back, before the driver is used again.
     func reset() {
-        releaseServer()
+        releaseServer(.neutral)
         client = nil
+        backend = nil
+        requestPump.release()
         if let requestBytes {
             worker.pool(ofHead: requestBytes).give(requestBytes)
             self.requestBytes = nil

@@ -11,30 +11,36 @@ final class Listener {
 
     let token: Token
     let endpoint: Endpoint
+    /// In the plan.
+    let number: Int
+    let role: ListenerRole
     private let socket: SocketID
     private var isAccepting = true
     private var warnedAt: Duration?
     private var alarm = Alarm()
 
-    init(token: Token, socket: SocketID, endpoint: Endpoint) {
+    init(token: Token, socket: SocketID, endpoint: Endpoint, number: Int, role: ListenerRole) {
         self.token = token
         self.socket = socket
         self.endpoint = endpoint
+        self.number = number
+        self.role = role
     }
 
     func handleReady(_ worker: Worker) {
         for _ in 0..<Self.burst {
-            guard worker.hasRoomForClient else {
+            guard worker.hasRoomForClient(role) else {
+                worker.metrics.process.add(.acceptLimit)
                 suspend(worker)
                 return
             }
             switch worker.network.accept(on: socket) {
             case .accepted(let client, let peer):
-                worker.addClient(client, peer: peer)
+                worker.addClient(client, peer: peer, of: self)
             case .none:
                 return
             case .failed(let error):
-                worker.counters.add(.acceptErrors)
+                worker.metrics.process.add(ProcessCounter(error))
                 warn(error, worker)
                 suspend(worker)
                 return
@@ -58,7 +64,7 @@ final class Listener {
 
     /// Accepts again, if it had stopped: after a while, or because a client has left.
     func resume(_ worker: Worker) {
-        guard !isAccepting, worker.hasRoomForClient else { return }
+        guard !isAccepting, worker.hasRoomForClient(role) else { return }
         isAccepting = true
         alarm.set(nil, token: token, in: &worker.timers)
         worker.network.setAccepting(true, on: socket, token: token)
@@ -66,7 +72,7 @@ final class Listener {
 
     func expire(_ time: Duration, _ worker: Worker) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
-        if worker.hasRoomForClient {
+        if worker.hasRoomForClient(role) {
             resume(worker)
         } else {
             alarm.set(worker.now + Self.pause, token: token, in: &worker.timers)
@@ -76,5 +82,17 @@ final class Listener {
     func close(_ worker: Worker) {
         worker.network.close(socket, resetting: false)
         worker.listeners.remove(token)
+    }
+}
+
+extension ProcessCounter {
+    init(_ error: SystemError) {
+        switch error.code {
+        case SystemError.tooManyFiles: self = .acceptDescriptors
+        case SystemError.fileTableFull: self = .acceptTable
+        case SystemError.noMemory, SystemError.noBuffers: self = .acceptMemory
+        case SystemError.connectionAborted: self = .acceptAborted
+        case _: self = .acceptOther
+        }
     }
 }

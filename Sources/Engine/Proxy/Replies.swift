@@ -12,6 +12,8 @@ enum Replies {
         var connection: Forwarding.Connection
         /// The request was HEAD: the answer has no body.
         var isHead: Bool
+        /// In how many seconds to come again, where the answer is 503.
+        var retryAfter: Int?
     }
 
     /// Writes the whole answer to `output`, behind interim heads that may stand there.
@@ -21,7 +23,7 @@ enum Replies {
             "{\"error\":{\"message\":\"\(failure.explanation)\",\"type\":\"\(failure.word)\",\"code\":\(status)}}\n"
         var head = "HTTP/1.1 \(status) \(reason(status))\r\nContent-Type: application/json\r\n"
         head += "Content-Length: \(body.utf8.count)\r\n"
-        if status == 503 { head += "Retry-After: 1\r\n" }
+        if status == 503 { head += "Retry-After: \(context.retryAfter ?? 1)\r\n" }
         // RFC 9110, 15.5.6 requires it.
         if status == 405 { head += "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" }
         output.append { target in
@@ -35,9 +37,11 @@ enum Replies {
     }
 
     /// Reason phrases of RFC 9110, 15 for the statuses ballast makes.
-    private static func reason(_ status: Int) -> StaticString {
+    static func reason(_ status: Int) -> StaticString {
         switch status {
+        case 200: "OK"
         case 400: "Bad Request"
+        case 404: "Not Found"
         case 405: "Method Not Allowed"
         case 408: "Request Timeout"
         case 414: "URI Too Long"

@@ -2,6 +2,7 @@
 // and never reads a response; its exchange's driver does.
 import Balancing
 import EventLoop
+import Metrics
 import Relay
 
 final class ServerConnection {
@@ -10,6 +11,7 @@ final class ServerConnection {
     let token: Token
     let backend: Int
     let server: Int
+    let metrics: ServerMetrics
     var wire: Wire
     var state = State.connecting
     /// The exchange that it works for.
@@ -20,11 +22,14 @@ final class ServerConnection {
     private(set) var keptSince = Duration.zero
     private var alarm = Alarm()
 
-    init(token: Token, backend: Int, server: Int, socket: SocketID, keepFor: Duration) {
+    init(
+        token: Token, backend: Int, server: Int, socket: SocketID, keepFor: Duration, metrics: ServerMetrics
+    ) {
         self.token = token
         self.backend = backend
         self.server = server
         self.keepFor = keepFor
+        self.metrics = metrics
         wire = Wire(socket)
     }
 
@@ -56,12 +61,14 @@ final class ServerConnection {
 
     func keep(_ worker: Worker) {
         state = .kept
+        metrics.counters.add(.connectionsKept)
         driver = nil
         keptSince = worker.now
         alarm.set(worker.now + keepFor, token: token, in: &worker.timers)
     }
 
     func lease(_ driver: ExchangeDriver, _ worker: Worker) {
+        metrics.counters.add(.connectionsUnkept)
         state = .atWork
         self.driver = driver
         alarm.set(nil, token: token, in: &worker.timers)
@@ -73,7 +80,11 @@ final class ServerConnection {
     }
 
     func close(_ worker: Worker) {
-        if state == .kept { worker.idle.remove(self) }
+        if state == .kept {
+            worker.idle.remove(self)
+            metrics.counters.add(.connectionsUnkept)
+        }
+        metrics.counters.add(.connectionsClosed)
         driver = nil
         wire.close(resetting: false, worker.loop)
         worker.servers.remove(token)

@@ -44,15 +44,17 @@ public enum File {
         return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
-    /// Writes all of `text` to a descriptor that may block; errors have nobody to go to.
-    public static func write(_ text: String, to number: Int32) {
+    /// Writes all of `text` to a descriptor that may block; false when it could not.
+    @discardableResult
+    public static func write(_ text: String, to number: Int32) -> Bool {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
             let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(number, $0.baseAddress, $0.count) }
             if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return }
+            guard count > 0 else { return false }
             rest = rest.dropFirst(count)
         }
+        return true
     }
 
     /// The value of an environment variable.
@@ -60,4 +62,27 @@ public enum File {
         guard let value = unsafe getenv(name) else { return nil }
         return unsafe String(cString: value)
     }
+}
+
+/// A file that lines are added to. Made if it is missing, readable by its owner and group.
+public final class LogFile: Sendable {
+    private let file: Descriptor?
+    private let number: Int32
+
+    public init(appendingTo path: String) throws(SystemError) {
+        let number = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0o640)
+        guard number >= 0 else { throw .last("open") }
+        self.number = number
+        file = Descriptor(owning: number)
+    }
+
+    private init(standard number: Int32) {
+        self.number = number
+        file = nil
+    }
+
+    public static let standardError = LogFile(standard: 2)
+
+    /// Writes all of `text`; false when that failed.
+    public func write(_ text: String) -> Bool { File.write(text, to: number) }
 }

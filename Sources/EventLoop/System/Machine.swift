@@ -18,6 +18,13 @@ public enum Machine {
         return Int64(time.tv_sec)
     }
 
+    /// Seconds since 1970, UTC, with their fraction.
+    public static var wallTime: Double {
+        var time = timespec()
+        _ = unsafe clock_gettime(CLOCK_REALTIME, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
+
     /// Processors this process may use: its affinity mask, bounded by the control group's quota.
     public static var usableProcessors: Int {
         let mask = max(1, Int(clinux_affinity_count()))

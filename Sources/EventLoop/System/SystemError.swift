@@ -30,4 +30,8 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     public static let addressInUse = EADDRINUSE
     public static let permissionDenied = EACCES
     public static let tooManyFiles = EMFILE
+    public static let fileTableFull = ENFILE
+    public static let noMemory = ENOMEM
+    public static let noBuffers = ENOBUFS
+    public static let connectionAborted = ECONNABORTED
 }

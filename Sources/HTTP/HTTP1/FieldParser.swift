@@ -82,7 +82,8 @@ enum FieldParser {
             head.expectsContinue = true
         case .keepAlive:
             forEachElement(bytes, slot.value) { noteKeepAlive($0, bytes, in: &head) }
-        case .other, .host, .expect, .date, .forwarded, .http2Settings, .maxForwards, .proxyAuthenticate,
+        case .other, .host, .expect, .date, .forwarded, .http2Settings, .idempotencyKey, .maxForwards,
+            .proxyAuthenticate,
             .proxyAuthorization,
             .proxyConnection, .te, .trailer, .upgrade, .via, .xForwardedFor, .xForwardedHost, .xForwardedProto,
             .xForwardedOther, .xRealIP, .xRequestID:

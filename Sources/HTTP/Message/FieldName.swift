@@ -3,7 +3,7 @@
 /// A field name ballast acts upon; every other name is `other`. Names compare without case (RFC 9110, 5.1).
 public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case other
-    case connection, contentLength, date, expect, forwarded, host, http2Settings, keepAlive, maxForwards
+    case connection, contentLength, date, expect, forwarded, host, http2Settings, idempotencyKey, keepAlive, maxForwards
     case proxyAuthenticate, proxyAuthorization, proxyConnection, te, trailer, transferEncoding, upgrade, via
     case xForwardedFor, xForwardedHost, xForwardedProto, xRealIP, xRequestID
     /// Any further name that begins with `X-Forwarded-`: servers believe Port, Prefix, Scheme and others too.
@@ -20,6 +20,7 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .forwarded: "Forwarded"
         case .host: "Host"
         case .http2Settings: "HTTP2-Settings"
+        case .idempotencyKey: "Idempotency-Key"
         case .keepAlive: "Keep-Alive"
         case .maxForwards: "Max-Forwards"
         case .proxyAuthenticate: "Proxy-Authenticate"
@@ -67,6 +68,7 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case (14, UInt8(ascii: "c")): .contentLength
         case (14, UInt8(ascii: "h")): .http2Settings
         case (15, UInt8(ascii: "x")): .xForwardedFor
+        case (15, UInt8(ascii: "i")): .idempotencyKey
         case (16, UInt8(ascii: "x")): .xForwardedHost
         case (16, UInt8(ascii: "p")): .proxyConnection
         case (17, UInt8(ascii: "x")): .xForwardedProto

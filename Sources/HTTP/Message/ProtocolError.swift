@@ -3,7 +3,7 @@
 /// A violation of RFC 9110 or RFC 9112 found in a message, and the status that answers it when a client made it.
 /// The same violation in a response is always answered with 502.
 public enum ProtocolError: Error, CaseIterable, Sendable {
-    case malformedRequestLine, malformedTarget, targetTooLong, malformedVersion, unsupportedVersion
+    case malformedRequestLine, malformedTarget, ambiguousPath, targetTooLong, malformedVersion, unsupportedVersion
     case methodNotAllowed, methodTooLong, tunnelNotSupported
     case malformedField, foldedField, headTooLarge, tooManyFields
     case missingHost, malformedHost, unknownExpectation
@@ -21,7 +21,8 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .methodNotAllowed: 405
         case .methodTooLong, .tunnelNotSupported, .unknownTransferCoding: 501
         case .unknownExpectation: 417
-        case .malformedRequestLine, .malformedTarget, .malformedVersion, .malformedField, .foldedField, .missingHost,
+        case .malformedRequestLine, .malformedTarget, .ambiguousPath, .malformedVersion, .malformedField, .foldedField,
+            .missingHost,
             .malformedHost, .malformedContentLength, .contentLengthWithTransferEncoding, .malformedTransferEncoding,
             .transferEncodingInOldVersion, .malformedChunk, .chunkLineTooLong, .trailersTooLarge:
             400
@@ -34,6 +35,8 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         switch self {
         case .malformedRequestLine: "the request line is not 'method target version' (RFC 9112, 3)"
         case .malformedTarget: "the request target is not valid (RFC 9112, 3.2)"
+        case .ambiguousPath:
+            "the path has dot segments, or an encoded dot, slash or backslash, so its route is not certain"
         case .targetTooLong: "the request target is longer than target-limit"
         case .malformedVersion: "the HTTP version is not valid (RFC 9112, 2.3)"
         case .unsupportedVersion: "only HTTP/1.0 and HTTP/1.1 are served here"

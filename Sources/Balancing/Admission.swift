@@ -1,0 +1,301 @@
+// Who gets which slot: the counts of a backend's servers, the policy over those that can take a request, and the line of
+// those that wait. Pure: it takes no lock and reads no clock.
+
+/// The rules of one backend.
+public struct BackendRules: Sendable {
+    public var health: HealthRule
+    public var ejection: EjectionRule
+    /// How long a server that came back takes to get its full part; zero is none.
+    public var slowStart: Duration
+    /// Requests that may wait for a slot.
+    public var queue: Int
+    /// Retries at a time, in parts of 100 of the running requests; `retryFloor` are always allowed.
+    public var retryBudgetPercent: Int
+    /// How soon a server that is down can be back: what a client is told when none can serve.
+    public var recovery: Duration
+
+    public static let retryFloor = 3
+
+    public init(
+        health: HealthRule = HealthRule(), ejection: EjectionRule = EjectionRule(), slowStart: Duration = .zero,
+        queue: Int = 1000, retryBudgetPercent: Int = 20, recovery: Duration = .seconds(6)
+    ) {
+        self.health = health
+        self.ejection = ejection
+        self.slowStart = slowStart
+        self.queue = queue
+        self.retryBudgetPercent = retryBudgetPercent
+        self.recovery = recovery
+    }
+}
+
+/// What became of a request for a slot.
+public enum Choice: Sendable, Equatable {
+    /// The slot is the request's; give it back by `finished`.
+    case server(Int)
+    /// The request is in line; a `Grant` with this ticket follows, or `leave`.
+    case queued(Ticket)
+    /// All slots are taken, and the line is full or closed to this request.
+    case full
+    /// No server can serve now.
+    case noServer
+    /// Too many retries are running already.
+    case budgetSpent
+}
+
+/// A slot for a waiter. It counts from now on, however long the message travels.
+public struct Grant: Sendable, Equatable {
+    public let waiter: WaiterID
+    public let ticket: Ticket
+    public let slot: Slot
+}
+
+/// A server's state is another now.
+public struct StateChange: Sendable, Equatable {
+    public let server: Int
+    public let state: ServerState
+    public let old: ServerState
+}
+
+/// What an event leads to besides its own answer; the caller carries it out after the lock.
+public struct Aftermath: Sendable, Equatable {
+    public var grants: [Grant] = []
+    public var changes: [StateChange] = []
+    public init() {}
+}
+
+struct Admission: Sendable {
+    private struct Entry: Sendable {
+        var inflight = 0
+        var limit = Int.max
+        var share = 0
+        var tier: Tier?
+        var isCandidate = false
+    }
+
+    let rules: BackendRules
+    private(set) var conditions: [ServerCondition]
+    private var entries: [Entry]
+    /// By tier; each knows the candidates of its tier only.
+    private var policies: [any BalancingPolicy]
+    private var usableCounts = InlineArray<3, Int>(repeating: 0)
+    private var candidateCounts = InlineArray<3, Int>(repeating: 0)
+    private(set) var line = WaitingLine()
+    private var drain = DrainRate()
+    private var running = 0
+    private var retrying = 0
+    /// A server has passed a check; until then those without verdict take traffic.
+    private var hasPassed = false
+
+    init(_ servers: [Server], policy: any BalancingPolicy, rules: BackendRules) {
+        self.rules = rules
+        conditions = servers.map {
+            ServerCondition(
+                server: $0, health: HealthMachine(rules.health), ejection: Ejection(rules.ejection),
+                slowStart: SlowStart(rules.slowStart))
+        }
+        entries = Array(repeating: Entry(), count: servers.count)
+        policies = Array(repeating: policy, count: Tier.allCases.count)
+        for server in servers.indices { refresh(server, .zero) }
+    }
+
+    // MARK: Requests
+
+    /// - Parameters:
+    ///   - waiter: who waits if all slots are taken; nil waits for nothing.
+    ///   - isRetry: the request has run before, and its retry counts against the budget.
+    mutating func choose(_ pick: Pick, waiter: WaiterID?, isRetry: Bool, now: Duration) -> Choice {
+        if isRetry, retrying >= max(BackendRules.retryFloor, running * rules.retryBudgetPercent / 100) {
+            return .budgetSpent
+        }
+        guard let tier = decidingTier(pick.exclusions) else { return .noServer }
+        if let server = policies[tier.rawValue].pick(pick) {
+            take(server, isRetry: isRetry)
+            return .server(server)
+        }
+        guard let waiter, line.count < rules.queue else { return .full }
+        return .queued(line.join(waiter, pick, isRetry: isRetry, now: now))
+    }
+
+    /// A waiter gives up its place; false when its grant is on the way, and the slot is its own to give back.
+    mutating func leave(_ ticket: Ticket) -> Bool { line.leave(ticket) }
+
+    mutating func finished(
+        _ server: Int, isRetry: Bool, _ result: AttemptResult, now: Duration, _ aftermath: inout Aftermath
+    ) {
+        entries[server].inflight -= 1
+        running -= 1
+        if isRetry { retrying -= 1 }
+        drain.count(now)
+        let before = conditions[server].state
+        if result != .neutral {
+            let mayEject = result == .bad && mayEject(server)
+            if conditions[server].ejection.record(result, mayEject: mayEject, now: now) {
+                if conditions[server].ejection.state == .none { conditions[server].slowStart.start(now) }
+                changed(server, from: before, now, &aftermath)
+            }
+        }
+        updateCandidate(server)
+        serveLine(&aftermath)
+    }
+
+    // MARK: What changes servers
+
+    mutating func recordCheck(
+        of server: Int, _ verdict: CheckVerdict, _ note: CheckNote, lastByte: Duration, _ aftermath: inout Aftermath
+    ) {
+        let before = conditions[server].state
+        let wasDown = conditions[server].health.state == .down
+        conditions[server].lastCheck = note
+        let hasChanged = conditions[server].health.record(
+            verdict, isWorking: entries[server].inflight > 0, lastByte: lastByte, now: note.at)
+        guard hasChanged else { return }
+        if wasDown {
+            conditions[server].ejection.forget()
+            conditions[server].slowStart.start(note.at)
+        }
+        let isFirstPass = !hasPassed && verdict == .passed
+        hasPassed = hasPassed || isFirstPass
+        changed(server, from: before, note.at, &aftermath)
+        if isFirstPass { for other in entries.indices { refresh(other, note.at) } }
+        serveLine(&aftermath)
+    }
+
+    /// Time has passed: ends ejections, goes on with slow starts.
+    mutating func tend(_ now: Duration, _ aftermath: inout Aftermath) {
+        for server in conditions.indices {
+            let before = conditions[server].state
+            let isOver = conditions[server].ejection.tend(now)
+            let hasGrown = conditions[server].slowStart.tend(now)
+            if isOver || hasGrown { changed(server, from: before, now, &aftermath) }
+        }
+        serveLine(&aftermath)
+    }
+
+    /// When `tend` is due; nil while nothing changes by itself.
+    func nextChange(_ now: Duration) -> Duration? {
+        var next: Duration?
+        for condition in conditions {
+            for time in [condition.ejection.nextChange, condition.slowStart.nextChange(now)] {
+                if let time { next = min(next ?? time, time) }
+            }
+        }
+        return next
+    }
+
+    private mutating func changed(
+        _ server: Int, from before: ServerState, _ now: Duration, _ aftermath: inout Aftermath
+    ) {
+        refresh(server, now)
+        let state = conditions[server].state
+        if state != before { aftermath.changes.append(StateChange(server: server, state: state, old: before)) }
+    }
+
+    /// Whether one more may be ejected: not above the limit, and never the last that can serve.
+    private func mayEject(_ server: Int) -> Bool {
+        var ejected = 0
+        var all = 0
+        for condition in conditions where !condition.server.isDisabled {
+            all += 1
+            if condition.ejection.state != .none { ejected += 1 }
+        }
+        guard (ejected + 1) * 100 <= all * rules.ejection.limitPercent else { return false }
+        let others = usableCounts[0] + usableCounts[1] - (isUsable(server) ? 1 : 0)
+        return others > 0
+    }
+
+    private func isUsable(_ server: Int) -> Bool {
+        switch entries[server].tier {
+        case .primary, .backup: true
+        case .lastResort, nil: false
+        }
+    }
+
+    // MARK: Candidates
+
+    private mutating func refresh(_ server: Int, _ now: Duration) {
+        let tier = conditions[server].tier(hasPassed: hasPassed)
+        if tier != entries[server].tier {
+            if let old = entries[server].tier {
+                setCandidate(server, false)
+                usableCounts[old.rawValue] -= 1
+            }
+            if let tier { usableCounts[tier.rawValue] += 1 }
+            entries[server].tier = tier
+        }
+        entries[server].limit = conditions[server].limit(now)
+        entries[server].share = conditions[server].share(now)
+        updateCandidate(server)
+    }
+
+    private mutating func updateCandidate(_ server: Int) {
+        setCandidate(server, entries[server].tier != nil && entries[server].inflight < entries[server].limit)
+    }
+
+    private mutating func setCandidate(_ server: Int, _ isCandidate: Bool) {
+        guard let tier = entries[server].tier, isCandidate || entries[server].isCandidate else { return }
+        if isCandidate != entries[server].isCandidate {
+            candidateCounts[tier.rawValue] += isCandidate ? 1 : -1
+            entries[server].isCandidate = isCandidate
+        }
+        let entry = entries[server]
+        policies[tier.rawValue].set(
+            server, isCandidate ? Candidate(inflight: entry.inflight, share: entry.share) : nil)
+    }
+
+    /// The first tier with a usable server outside `exclusions`: its servers serve the request, or it waits for one.
+    private func decidingTier(_ exclusions: Exclusions) -> Tier? {
+        for tier in Tier.allCases {
+            var usable = usableCounts[tier.rawValue]
+            for position in 0..<exclusions.count where entries[exclusions[position]].tier == tier { usable -= 1 }
+            if usable > 0 { return tier }
+        }
+        return nil
+    }
+
+    private func hasCandidate(_ exclusions: Exclusions) -> Bool {
+        guard let tier = decidingTier(exclusions) else { return false }
+        var candidates = candidateCounts[tier.rawValue]
+        for position in 0..<exclusions.count {
+            let entry = entries[exclusions[position]]
+            if entry.tier == tier, entry.isCandidate { candidates -= 1 }
+        }
+        return candidates > 0
+    }
+
+    private mutating func take(_ server: Int, isRetry: Bool) {
+        entries[server].inflight += 1
+        running += 1
+        if isRetry { retrying += 1 }
+        updateCandidate(server)
+    }
+
+    // MARK: The line
+
+    /// Gives free slots to those who wait, in their order, until none can use one: a newcomer never overtakes.
+    private mutating func serveLine(_ aftermath: inout Aftermath) {
+        while !line.isEmpty, let place = line.firstIndex(where: { hasCandidate($0.pick.exclusions) }) {
+            let waiter = line.take(at: place)
+            guard let tier = decidingTier(waiter.pick.exclusions),
+                let server = policies[tier.rawValue].pick(waiter.pick)
+            else { return }
+            take(server, isRetry: waiter.isRetry)
+            let slot = Slot(server: server, isRetry: waiter.isRetry)
+            aftermath.grants.append(Grant(waiter: waiter.id, ticket: waiter.ticket, slot: slot))
+        }
+    }
+
+    /// In how many whole seconds a refused client should come again.
+    mutating func retryAfter(_ now: Duration) -> Int {
+        guard usableCounts[0] + usableCounts[1] + usableCounts[2] > 0 else {
+            return max(1, Int((rules.recovery / .seconds(1)).rounded(.up)))
+        }
+        return drain.time(for: line.count + 1, now: now, longest: 30)
+    }
+
+    // MARK: For people
+
+    func inflight(_ server: Int) -> Int { entries[server].inflight }
+
+    func limit(_ server: Int) -> Int { entries[server].limit }
+}

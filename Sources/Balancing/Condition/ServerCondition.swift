@@ -1,0 +1,86 @@
+// Everything that decides whether a server may be given requests, and how many: health, ejection, slow start, and what
+// the configuration says. It never counts requests.
+
+/// A server's state in one word, for people.
+public enum ServerState: Sendable, Equatable, CaseIterable {
+    case up, starting, busy, ejected, draining, down, disabled
+
+    public var word: String {
+        switch self {
+        case .up: "up"
+        case .starting: "starting"
+        case .busy: "busy"
+        case .ejected: "ejected"
+        case .draining: "draining"
+        case .down: "down"
+        case .disabled: "disabled"
+        }
+    }
+}
+
+/// Servers of a later tier serve only while no server of an earlier one can.
+enum Tier: Int, Sendable, CaseIterable {
+    case primary, backup
+    /// Busy and ejected servers: better than none.
+    case lastResort
+}
+
+struct ServerCondition: Sendable {
+    var server: Server
+    var health: HealthMachine
+    var ejection: Ejection
+    var slowStart: SlowStart
+    var lastCheck: CheckNote?
+
+    var state: ServerState {
+        if server.isDisabled { return .disabled }
+        switch health.state {
+        case .down: return .down
+        case .busy: return .busy
+        case .starting: return server.weight == 0 ? .draining : .starting
+        case .up:
+            if server.weight == 0 { return .draining }
+            return ejection.state == .none ? .up : .ejected
+        }
+    }
+
+    /// Where it may serve now; nil for nowhere.
+    /// - Parameter hasPassed: a server of the backend has passed a check, so that those without verdict wait for theirs.
+    func tier(hasPassed: Bool) -> Tier? {
+        guard !server.isDisabled, server.weight > 0 else { return nil }
+        switch health.state {
+        case .down: return nil
+        case .busy: return .lastResort
+        case .starting where hasPassed: return nil
+        case .starting, .up: break
+        }
+        switch ejection.state {
+        case .ejected: return .lastResort
+        case .none, .trial: return server.isBackup ? .backup : .primary
+        }
+    }
+
+    /// Requests at once.
+    func limit(_ now: Duration) -> Int {
+        if ejection.state == .trial { return 1 }
+        return server.maxconn == 0 ? .max : slowStart.part(of: server.maxconn, now)
+    }
+
+    func share(_ now: Duration) -> Int { slowStart.part(of: server.weight * Candidate.wholeShare, now) }
+}
+
+/// The last check of a server, for people.
+public struct CheckNote: Sendable, Equatable {
+    public var hasPassed: Bool
+    /// What it found in a few words.
+    public var text: String
+    public var took: Duration
+    public var at: Duration
+
+    public init(hasPassed: Bool, text: String, took: Duration, at: Duration) {
+        self.hasPassed = hasPassed
+        self.text = text
+        self.took = took
+        self.at = at
+    }
+}

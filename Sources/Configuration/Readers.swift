@@ -1,0 +1,225 @@
+// Values with a form of their own: words to fields of the settings, each saying what would be right.
+import Addresses
+import Balancing
+
+/// Values with a form of their own.
+enum Readers {
+    @Sendable static func listen(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        settings.listeners.append(try listener(setting))
+    }
+
+    private static func listener(_ setting: Setting) throws(Mistake) -> ListenerSettings {
+        guard setting.words.count == 1 else {
+            throw Mistake("'\(setting.words[1].text)' is not an option of 'listen'", word: 1)
+        }
+        let text = setting.words[0].text
+        let (address, port) = try Values.listener(text)
+        return ListenerSettings(text: text, address: address, port: port, position: setting.position)
+    }
+
+    @Sendable static func threads(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        let text = try setting.single
+        settings.threads = text == "auto" ? nil : try Values.count(text, in: 1...256)
+    }
+
+    @Sendable static func trustedProxies(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        for (index, word) in setting.words.enumerated() {
+            guard let range = CIDR(word.text) else {
+                throw Mistake("'\(word.text)' is not an address or a range like 10.0.0.0/8", word: index)
+            }
+            settings.trustedProxies.append(range)
+        }
+    }
+
+    @Sendable static func via(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        let name = try setting.single
+        guard (1...64).contains(name.utf8.count), name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x2c }) else {
+            throw Mistake("'via' takes a name of 1 to 64 visible characters, or off")
+        }
+        settings.via = name == "off" ? "" : name
+    }
+
+    @Sendable static func underscoreFields(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        settings.passesUnderscores = try Values.choice(try setting.single, among: ["drop", "pass"]) == "pass"
+    }
+
+    @Sendable static func accessLog(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        let text = try setting.single
+        guard text == "off" || text == "stderr" || text.hasPrefix("/") else {
+            throw Mistake("'\(text)' is not off, stderr or a path that begins with '/'")
+        }
+        settings.accessLog = text
+    }
+
+    @Sendable static func server(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        let words = setting.words
+        let isNamed = words.count > 1 && !isOption(words[1].text)
+        let place = isNamed ? 1 : 0
+        let (host, port) = try address(words, place)
+        var server = ServerSettings(
+            name: isNamed ? words[0].text : nil, host: host, port: port, isEachAddress: false,
+            position: setting.position)
+        for index in words.indices.dropFirst(place + 1) {
+            do throws(Mistake) { try option(words[index].text, &server) } catch {
+                throw Mistake(error.message, word: index)
+            }
+        }
+        backend.servers.append(server)
+    }
+
+    private static let options = ["weight", "maxconn", "backup", "disabled"]
+
+    private static func isOption(_ text: String) -> Bool {
+        text.contains("=") || options.contains(text) || text == "check"
+    }
+
+    private static func option(_ text: String, _ server: inout ServerSettings) throws(Mistake) {
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        switch (parts[0], parts.count == 2 ? parts[1] : nil) {
+        case ("weight", let value?): server.weight = try Values.count(value, in: 0...Server.maximumWeight)
+        case ("maxconn", let value?): server.maxconn = try Values.count(value, in: 0...1_000_000)
+        case ("weight", nil), ("maxconn", nil): throw Mistake("write \(parts[0])=N, without blanks")
+        case ("backup", nil): server.isBackup = true
+        case ("disabled", nil): server.isDisabled = true
+        case ("check", nil): throw Mistake("servers are checked unless health = off; leave 'check' out")
+        case _:
+            let hint = Suggestion.text(for: parts[0], among: options)
+            throw Mistake("'\(text)' is not an option of 'server'\(hint)")
+        }
+    }
+
+    @Sendable static func servers(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        for index in setting.words.indices {
+            let (host, port) = try address(setting.words, index)
+            backend.servers.append(
+                ServerSettings(name: nil, host: host, port: port, isEachAddress: true, position: setting.position))
+        }
+    }
+
+    private static func address(_ words: [Word], _ index: Int) throws(Mistake) -> (host: String, port: UInt16) {
+        do throws(Mistake) {
+            return try Values.server(words[index].text)
+        } catch {
+            throw Mistake(error.message, word: index)
+        }
+    }
+
+    @Sendable static func health(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        let words = setting.words.map(\.text)
+        switch (words[0], words.count) {
+        case ("auto", 1): backend.health = .auto
+        case ("tcp", 1): backend.health = .tcp
+        case ("off", 1): backend.health = .off
+        case ("GET", 2), ("HEAD", 2):
+            guard words[1].hasPrefix("/"), words[1].utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x23 }) else {
+                throw Mistake("'\(words[1])' is not a path; write for example: GET /health", word: 1)
+            }
+            backend.health = .http(method: words[0], path: words[1])
+        case _:
+            let hint =
+                words[0].hasPrefix("/") ? "; write GET \(words[0])" : "; the choices are auto, GET /PATH, tcp, off"
+            throw Mistake("'\(words.joined(separator: " "))' is not a check\(hint)")
+        }
+    }
+
+    @Sendable static func healthExpect(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        var set = StatusSet()
+        for (index, word) in setting.words.enumerated() { set.insert(try statuses(word.text, index)) }
+        backend.healthExpect = set
+    }
+
+    @Sendable static func healthHost(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        let host = try setting.single
+        guard host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x2f }) else {
+            throw Mistake("'\(host)' is not a host")
+        }
+        backend.healthHost = host
+    }
+
+    /// `404`, `5xx` or `500-599`.
+    private static func statuses(_ text: String, _ word: Int) throws(Mistake) -> ClosedRange<Int> {
+        let wrong = Mistake("'\(text)' is not a status, like 503, 5xx or 500-599", word: word)
+        if text.hasSuffix("xx"), let digit = Int(text.dropLast(2)), (1...5).contains(digit) {
+            return digit * 100...digit * 100 + 99
+        }
+        let ends = text.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
+        guard ends.count <= 2, let low = ends.first, let high = ends.last, low <= high, low >= 100, high <= 599 else {
+            throw wrong
+        }
+        return low...high
+    }
+
+    private static func causes(_ setting: Setting) throws(Mistake) -> Causes {
+        var causes = Causes()
+        for (index, word) in setting.words.enumerated() {
+            switch word.text {
+            case "connect": causes.connect = true
+            case "reset": causes.reset = true
+            case "timeout": causes.timeout = true
+            case let text:
+                guard text.utf8.first.map({ $0 >= 0x30 && $0 <= 0x39 }) == true else {
+                    let hint = Suggestion.text(for: text, among: ["connect", "reset", "timeout"])
+                    throw Mistake("'\(text)' is not connect, reset, timeout or a status\(hint)", word: index)
+                }
+                let range = try statuses(text, index)
+                guard range.lowerBound >= 400 else { throw Mistake("'\(text)' is no failure", word: index) }
+                causes.statuses.insert(range)
+            }
+        }
+        return causes
+    }
+
+    @Sendable static func retryOn(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        backend.retryOn = setting.words.map(\.text) == ["none"] ? Causes() : try causes(setting)
+    }
+
+    @Sendable static func ejectOn(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        for (index, word) in setting.words.enumerated() where word.text == "429" || word.text == "503" {
+            throw Mistake("\(word.text) says that a server is busy, not that it is ill: it never ejects", word: index)
+        }
+        backend.ejectOn = try causes(setting)
+    }
+
+    @Sendable static func path(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        for (index, word) in setting.words.enumerated() {
+            let segments = word.text.split(separator: "/")
+            guard word.text.hasPrefix("/"), word.text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
+                !word.text.contains(where: { "?#*%\\".contains($0) }), !segments.contains("."), !segments.contains("..")
+            else {
+                throw Mistake("'\(word.text)' is not a path prefix like /v1/chat", word: index)
+            }
+            backend.paths.append(word.text.hasSuffix("/") ? String(word.text.dropLast()) : word.text)
+        }
+    }
+
+    @Sendable static func host(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        for (index, word) in setting.words.enumerated() {
+            var name = word.text.lowercased()
+            if name.hasSuffix(".") { name.removeLast() }
+            let plain = name.hasPrefix("*.") ? String(name.dropFirst(2)) : name
+            let isAddress = plain.hasPrefix("[") && plain.hasSuffix("]")
+            guard !plain.isEmpty, plain.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x2f && $0 != 0x2a }),
+                isAddress || !plain.contains(":")
+            else {
+                throw Mistake("'\(word.text)' is not a host name; ports and paths do not belong here", word: index)
+            }
+            backend.hosts.append(name)
+        }
+    }
+
+    @Sendable static func backendListen(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        backend.listeners.append(try listener(setting))
+    }
+
+    @Sendable static func statsListen(_ stats: inout StatsSettings, _ setting: Setting) throws(Mistake) {
+        stats.listeners.append(try listener(setting))
+        stats.isWritten = true
+    }
+
+    @Sendable static func statsAuth(_ stats: inout StatsSettings, _ setting: Setting) throws(Mistake) {
+        guard try setting.single == "none" else {
+            throw Mistake("this version knows 'auth = none' only; without it, loopback addresses are served")
+        }
+        stats.isOpen = true
+    }
+}

@@ -1,0 +1,111 @@
+// The rows of keys that stand in sections: those of a backend, and those of [stats].
+import Balancing
+
+extension Schema {
+    static let backendKeys: [Key] = [
+        .backend(
+            "path", .words(Readers.path), default: nil, sample: "/", repeats: true,
+            "Path prefixes that this backend serves, matched at slashes; the longest that fits wins. None is every path."
+        ),
+        .backend(
+            "host", .words(Readers.host), default: nil, sample: "model.example.com", repeats: true,
+            "Hosts that this backend serves; *.x is any one label before x. None is every host."),
+        .backend(
+            "listen", .words(Readers.backendListen), default: nil, sample: "127.0.0.1:8090", repeats: true,
+            "In a [backend]: where clients of this backend alone are accepted."),
+        .backend(
+            "server", .words(Readers.server), default: nil, sample: "gpu1 127.0.0.1:8001 weight=1", repeats: true,
+            "One server: [NAME] HOST:PORT, then weight=N, maxconn=N, backup or disabled."),
+        .backend(
+            "servers", .words(Readers.servers), default: nil, sample: "127.0.0.1:8002 127.0.0.1:8003", repeats: true,
+            "Servers by address, one for each address that a host name has."),
+        .backend(
+            "balance", .choice(\.balance, PolicyCatalog.rows.map(\.name)), default: PolicyCatalog.defaultName,
+            "How a server is chosen. " + PolicyCatalog.rows.map { "\($0.name): \($0.help)" }.joined(separator: "; ")
+                + "."),
+        .backend(
+            "maxconn", .count(\.maxconn, 0...1_000_000), default: "0",
+            "Requests at once for each server; further ones wait in line. 0 is no limit."),
+        .backend(
+            "queue", .count(\.queue, 0...1_000_000), default: "1000",
+            "Requests that may wait for a slot; further ones are answered with 503."),
+        .backend(
+            "timeout-queue", .duration(\.timeoutQueue, .milliseconds(10)...longest), default: "30s",
+            "How long a request waits for a slot, before it is answered with 503."),
+        .backend(
+            "timeout-connect", .duration(\.timeoutConnect, .milliseconds(1)...longest), default: "5s",
+            "For a connection to a server."),
+        .backend(
+            "timeout-response", .duration(\.timeoutResponse, .zero...longest), default: "1h",
+            "From the request's end to the first byte of the response's body; 0 is no limit."),
+        .backend(
+            "timeout-idle", .duration(\.timeoutIdle, .zero...longest), default: "5m",
+            "Silence inside a response's body; 0 is no limit."),
+        .backend(
+            "pool-idle", .duration(\.poolIdle, .zero...longest), default: "4s",
+            "How long a connection to a server is kept without a request."),
+        .backend(
+            "pool-size", .count(\.poolSize, 0...100_000), default: "128",
+            "Connections kept for each server and worker."),
+        .backend(
+            "health", .words(Readers.health), default: "auto",
+            "auto asks GET /health, where any answer below 500 passes; GET /PATH passes with 2xx and 3xx; tcp with a connection; off checks nothing."
+        ),
+        .backend(
+            "health-expect", .words(Readers.healthExpect), default: nil, sample: "200-399",
+            "Statuses that pass a check: 200, 2xx or 200-299."),
+        .backend(
+            "health-host", .words(Readers.healthHost), default: nil, sample: "model.example.com",
+            "Host of a check; the server's address unless set."),
+        .backend(
+            "health-every", .duration(\.healthEvery, .milliseconds(10)...longest), default: "3s",
+            "From one check to the next."),
+        .backend(
+            "health-timeout", .duration(\.healthTimeout, .milliseconds(10)...longest), default: "2s",
+            "For the answer to a check."),
+        .backend(
+            "health-fall", .count(\.healthFall, 1...1000), default: "3", "Failures in a row that take a server out."),
+        .backend(
+            "health-rise", .count(\.healthRise, 1...1000), default: "2", "Passes in a row that bring it back."),
+        .backend(
+            "health-busy", .duration(\.healthBusy, .zero...longest), default: "5m",
+            "How long a server that works but answers no checks may send nothing, before it is down."),
+        .backend(
+            "eject-on", .words(Readers.ejectOn), default: "connect reset timeout",
+            "What counts against a server: connect, reset, timeout, and statuses like 500 or 5xx; 429 and 503 never do."
+        ),
+        .backend(
+            "eject-after", .count(\.ejectAfter, 0...1_000_000), default: "5",
+            "Such failures in a row that eject a server; 0 ejects none."),
+        .backend(
+            "eject-for", .duration(\.ejectFor, .milliseconds(10)...longest), default: "10s",
+            "How long a server is ejected at first; each time twice as long, up to 5m."),
+        .backend(
+            "eject-limit", .percent(\.ejectLimit, 0...100), default: "50%",
+            "Servers that may be ejected at a time; the last one that can serve never is."),
+        .backend(
+            "slow-start", .duration(\.slowStart, .zero...longest), default: "0",
+            "How long a server that came back takes to get its full part of weight and maxconn."),
+        .backend(
+            "retries", .count(\.retries, 0...(Exclusions.capacity - 1)), default: "1",
+            "How often a request that reached a server is sent to another one; 0 tries one server only."),
+        .backend(
+            "retry-on", .words(Readers.retryOn), default: "connect reset",
+            "What is retried: connect, reset, timeout, and statuses like 503; or none."),
+        .backend(
+            "replay", .choice(\.replay, ["idempotent", "keyed", "always"]), default: "idempotent",
+            "Which requests may run twice: idempotent methods; keyed: also what has an Idempotency-Key; always: all."),
+        .backend(
+            "retry-budget", .percent(\.retryBudget, 0...100), default: "20%",
+            "Retries at a time, in percent of the running requests; 3 are always allowed."),
+    ]
+
+    static let statsKeys: [Key] = [
+        .stats(
+            "listen", .words(Readers.statsListen), default: StatsSettings.defaultText, repeats: true,
+            "Where the page, /metrics, /healthz and /readyz are served."),
+        .stats(
+            "auth", .words(Readers.statsAuth), default: nil, sample: "none",
+            "none lets anybody look who can connect; without it only loopback addresses are served."),
+    ]
+}

@@ -1,0 +1,147 @@
+// What only the whole configuration can show: what is missing, what contradicts, what is probably not meant.
+import Addresses
+
+extension SettingsLoader {
+    mutating func checkWhole() {
+        // A missing piece may be one that could not be read: say so only when nothing else is wrong.
+        guard errors.isEmpty else { return }
+        if settings.listeners.isEmpty, settings.backends.allSatisfy(\.listeners.isEmpty) {
+            errors.append(SettingsError(whole, "nothing to listen on; write for example: listen = :8080"))
+        }
+        for backend in settings.backends {
+            if backend.servers.isEmpty { failEmpty(backend) }
+            checkServers(backend)
+            checkQueue(backend)
+        }
+        checkStats()
+        checkListeners()
+        checkRoutes()
+        checkDescriptors()
+    }
+
+    private func section(of backend: BackendSettings) -> Section? {
+        sections.first { $0.place == .backend && $0.name == backend.name }
+    }
+
+    private mutating func failEmpty(_ backend: BackendSettings) {
+        guard let section = section(of: backend) else {
+            errors.append(
+                SettingsError(whole, "no servers; write for example: servers = 10.0.0.11:8000 10.0.0.12:8000"))
+            return
+        }
+        errors.append(
+            SettingsError(
+                section.position, "\(section.text) has no servers; write for example: servers = 10.0.0.11:8000",
+                source: section.source, width: section.source.utf8.count))
+    }
+
+    private mutating func checkServers(_ backend: BackendSettings) {
+        for (index, server) in backend.servers.enumerated() {
+            guard let name = server.name else {
+                // One entry for each address of a host is what `server` with a name is for.
+                if backend.servers[..<index].contains(where: {
+                    $0.name == nil && $0.host == server.host && $0.port == server.port
+                }) {
+                    errors.append(SettingsError(server.position, "the server \(server.authority) stands twice"))
+                }
+                continue
+            }
+            if backend.servers[..<index].contains(where: { $0.name == name }) {
+                errors.append(SettingsError(server.position, "two servers are called '\(name)'"))
+            }
+        }
+    }
+
+    /// A line forms only where there is a limit.
+    private mutating func checkQueue(_ backend: BackendSettings) {
+        guard backend.maxconn == 0, backend.servers.allSatisfy({ $0.maxconn ?? 0 == 0 }) else { return }
+        let own = section(of: backend)?.settings ?? []
+        for setting in own + sections[0].settings where setting.key == "queue" || setting.key == "timeout-queue" {
+            let text = "'\(setting.key)' has no effect without 'maxconn'; write for example: maxconn = 10"
+            if !warnings.contains(where: { $0.position == setting.position }) { warn(setting, text) }
+        }
+    }
+
+    private mutating func warn(_ setting: Setting, _ text: String) {
+        var warning = setting.error(text)
+        warning.isWarning = true
+        warnings.append(warning)
+    }
+
+    private mutating func checkStats() {
+        if !settings.stats.isWritten {
+            let text = StatsSettings.defaultText
+            let port = settings.listeners.first { $0.port == 8404 && ($0.address == nil || $0.address == .loopback) }
+            guard port == nil else { return }
+            settings.stats.listeners = [
+                ListenerSettings(text: text, address: .loopback, port: 8404, position: .nowhere)
+            ]
+        }
+        for listener in settings.stats.listeners where !settings.stats.isOpen && listener.address?.isLoopback != true {
+            errors.append(
+                SettingsError(
+                    listener.position,
+                    "[stats] on \(listener.text) would show everything to everybody who can connect; use a loopback "
+                        + "address, or write 'auth = none' into [stats] if the network protects it"))
+        }
+    }
+
+    private mutating func checkListeners() {
+        let all = settings.listeners + settings.backends.flatMap(\.listeners) + settings.stats.listeners
+        for (index, listener) in all.enumerated() where listener.port != 0 {
+            let twin = all[..<index].first {
+                // "All of this machine" holds every single address of it as well.
+                $0.port == listener.port
+                    && ($0.address == listener.address || $0.address == nil || listener.address == nil)
+            }
+            guard let twin else { continue }
+            // The default of [stats] gives way to what is written.
+            if listener.position.line == 0, !settings.stats.isWritten, listener.port == 8404, index == all.count - 1 {
+                settings.stats.listeners = []
+                continue
+            }
+            errors.append(
+                SettingsError(
+                    listener.position,
+                    "\(listener.text) and \(twin.text) at \(twin.position) are the same port of the same address"))
+        }
+    }
+
+    /// The same host and path may lead to one backend only.
+    private mutating func checkRoutes() {
+        var routes: [String: String] = [:]
+        for backend in settings.backends where backend.isRouted {
+            for host in backend.hosts.isEmpty ? [""] : backend.hosts {
+                for path in backend.paths.isEmpty ? [""] : backend.paths {
+                    guard let other = routes.updateValue(backend.name, forKey: host + path) else { continue }
+                    let what = [host.isEmpty ? nil : "the host \(host)", path.isEmpty ? nil : "the path \(path)"]
+                        .compactMap { $0 }.joined(separator: " and ")
+                    let section = section(of: backend)
+                    errors.append(
+                        SettingsError(
+                            section?.position ?? whole,
+                            "[backend \(other)] and [backend \(backend.name)] both serve "
+                                + "\(what.isEmpty ? "every request" : what); give one of them another 'path' or 'host'",
+                            source: section?.source ?? "", width: section?.source.utf8.count ?? 1))
+                    return
+                }
+            }
+        }
+    }
+
+    /// A client may need a descriptor towards a server as well.
+    private mutating func checkDescriptors() {
+        guard let limit = sources.descriptorLimit, settings.maxConnections * 2 + 64 > limit,
+            let setting = sections[0].settings.first(where: { $0.key == "max-connections" })
+        else { return }
+        warn(
+            setting,
+            "\(settings.maxConnections) connections can take \(settings.maxConnections * 2 + 64) descriptors, and the "
+                + "process may open \(limit); raise that limit (ulimit -n, LimitNOFILE) or lower max-connections")
+    }
+}
+
+extension BackendSettings {
+    /// Whether requests of the global listeners may come here: not where a port of its own is all that is said.
+    public var isRouted: Bool { listeners.isEmpty || !paths.isEmpty || !hosts.isEmpty }
+}

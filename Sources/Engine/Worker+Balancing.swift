@@ -1,0 +1,147 @@
+// What a worker has to do with the others: slots that travel between requests, servers that change, and counting.
+import Balancing
+import EventLoop
+import Metrics
+import Relay
+
+extension Worker {
+    func handle(_ message: WorkerMessage) {
+        switch message {
+        case .drain: end(now: false)
+        case .abort: end(now: true)
+        case .granted(let backend, let grant): deliver(backend, grant)
+        case .serverIsDown(let backend, let server): leave(backend, server)
+        case .tend(let backend): caretaker?.tend(backend, self)
+        }
+    }
+
+    // MARK: Slots
+
+    /// Gives a slot back, and hands it on to whoever waits for it.
+    func finish(_ slot: Slot, of backend: Int, _ result: AttemptResult) {
+        let aftermath = plan.backends[backend].backend.finished(slot, result, now: now)
+        if !aftermath.grants.isEmpty || !aftermath.changes.isEmpty { carryOut(aftermath, backend) }
+    }
+
+    /// - Parameter reason: of changes, for the log.
+    func carryOut(_ aftermath: Aftermath, _ backend: Int, reason: String? = nil) {
+        for grant in aftermath.grants {
+            if grant.waiter.worker == index {
+                grants.append((backend, grant))
+            } else {
+                shared.send(.granted(backend: backend, grant), to: grant.waiter.worker)
+            }
+        }
+        for change in aftermath.changes { tell(change, backend, reason) }
+        if !aftermath.changes.isEmpty { shared.send(.tend(backend: backend), to: 0) }
+    }
+
+    /// What is granted leads to further grants only by requests that end at once; each of those leaves the line.
+    func deliverGrants() {
+        var next = 0
+        while next < grants.count {
+            let (backend, grant) = grants[next]
+            next += 1
+            deliver(backend, grant)
+        }
+        grants.removeAll(keepingCapacity: true)
+    }
+
+    private func deliver(_ backend: Int, _ grant: Grant) {
+        let token = Token(kind: TokenKind.exchange.rawValue, slot: grant.waiter.slot, generation: 0)
+        if let driver = drivers[token], driver.takesGrant(grant, of: backend) { return }
+        // The waiter has gone: the slot passes on.
+        finish(grant.slot, of: backend, .neutral)
+    }
+
+    // MARK: Servers
+
+    private func tell(_ change: StateChange, _ backend: Int, _ reason: String?) {
+        let group = plan.backends[backend].backend
+        let name = "\(group.name)/\(group.servers[change.server].name)"
+        let why = reason.map { ": \($0)" } ?? (change.state == .ejected ? ": its requests failed in a row" : "")
+        let isWorse = [ServerState.down, .ejected, .busy].contains(change.state)
+        log.say(isWorse ? .warning : .info, "\(name) is \(change.state.word)\(why)")
+        if change.state == .down { shared.sendToAll(.serverIsDown(backend: backend, server: change.server)) }
+    }
+
+    /// Leaves a server that is down: what may run elsewhere does, and its kept connections close.
+    private func leave(_ backend: Int, _ server: Int) {
+        while let connection = idle.lease(backend: backend, server: server) { connection.close(self) }
+        for driver in drivers.all where driver.isAt(backend, server) { driver.serverIsDown() }
+    }
+
+    // MARK: Counting
+
+    /// Numbers of the requests to `backend`; nil is none.
+    func requestMetrics(_ backend: Int?) -> RequestMetrics {
+        backend.map { metrics.backends[$0] } ?? metrics.unrouted
+    }
+}
+
+extension RequestMetrics {
+    /// Counts how an exchange ended.
+    /// - Parameter status: what the client got, if it got any.
+    func count(_ disposition: Disposition, status: Int?) {
+        if let status { counters.add(.responses(status: status)) }
+        if let counter = RequestCounter(disposition) { counters.add(counter) }
+        if case .cut = disposition { counters.add(.truncated) }
+    }
+}
+
+extension RequestCounter {
+    /// What is counted besides the status; nil for a response delivered whole.
+    init?(_ disposition: Disposition) {
+        switch disposition {
+        case .answered: return nil
+        case .replied(let failure), .cut(let failure): self.init(failure)
+        case .clientLeft(.queued): self = .clientLeftQueued
+        case .clientLeft(.connecting): self = .clientLeftConnecting
+        case .clientLeft(.uploading): self = .clientLeftUploading
+        case .clientLeft(.waiting): self = .clientLeftWaiting
+        case .clientLeft(.streaming): self = .clientLeftStreaming
+        }
+    }
+
+    init(_ failure: Failure) {
+        switch failure {
+        case .connect: self = .failedConnect
+        case .connectTimeout: self = .failedConnectTimeout
+        case .reset: self = .failedReset
+        case .badResponse: self = .failedBadResponse
+        case .firstByteTimeout: self = .failedFirstByteTimeout
+        case .idleTimeout: self = .failedIdleTimeout
+        case .headTimeout: self = .failedHeadTimeout
+        case .bodyTimeout: self = .failedBodyTimeout
+        case .writeTimeout: self = .failedWriteTimeout
+        case .noServer: self = .failedNoServer
+        case .queueFull: self = .failedQueueFull
+        case .queueTimeout: self = .failedQueueTimeout
+        case .noRoute: self = .failedNoRoute
+        case .badRequest: self = .failedBadRequest
+        case .shutdown: self = .failedShutdown
+        }
+    }
+
+    /// Why an attempt is repeated.
+    static func retries(after failure: Failure?) -> RequestCounter {
+        switch failure {
+        case .connect: .retriesConnect
+        case .connectTimeout: .retriesConnectTimeout
+        case .firstByteTimeout: .retriesTimeout
+        case _: .retriesReset
+        }
+    }
+}
+
+extension Disposition {
+    /// How it ended, for the access log.
+    var word: String {
+        switch self {
+        case .answered: "ok"
+        case .replied(let failure): "\(failure.word)"
+        case .cut(let failure): "cut:\(failure.word)"
+        case .clientLeft(let phase): "left:\(phase)"
+        }
+    }
+}

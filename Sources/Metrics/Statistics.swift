@@ -1,0 +1,135 @@
+// What ballast tells about itself at one moment, in plain values: the metrics and the page are made from this alone.
+
+public struct Statistics: Sendable {
+    public struct Build: Sendable {
+        public var version: String
+        public var swift: String
+
+        public init(version: String, swift: String) {
+            self.version = version
+            self.swift = swift
+        }
+    }
+
+    /// The process as its system sees it; zero where that is not known.
+    public struct Process: Sendable {
+        public var cpuSeconds = 0.0
+        public var residentBytes = 0
+        public var virtualBytes = 0
+        public var openDescriptors = 0
+        public var maximumDescriptors = 0
+        /// Seconds since 1970.
+        public var startedAt = 0.0
+
+        public init() {}
+    }
+
+    public struct Listener: Sendable {
+        public var name: String
+        public var counts: Snapshot<ListenerCounter>
+
+        public init(name: String, counts: Snapshot<ListenerCounter>) {
+            self.name = name
+            self.counts = counts
+        }
+
+        public var open: Int { counts[.accepted] - counts[.closed] }
+    }
+
+    public struct Requests: Sendable {
+        public var counts: Snapshot<RequestCounter>
+        public var duration: Histogram.Snapshot
+        public var queue: Histogram.Snapshot
+
+        public init(_ metrics: [RequestMetrics]) {
+            counts = Snapshot(metrics.map(\.counters))
+            duration = Histogram.Snapshot(metrics.map(\.duration))
+            queue = Histogram.Snapshot(metrics.map(\.queue))
+        }
+    }
+
+    public struct Server: Sendable {
+        public var name: String
+        public var address: String
+        /// One of `states`.
+        public var state: String
+        public var isHealthy: Bool
+        public var isBackup: Bool
+        public var weight: Int
+        public var inflight: Int
+        /// Configured requests at once; 0 is no limit.
+        public var maxconn: Int
+        /// Requests at once now, nil without limit.
+        public var limit: Int?
+        public var lastCheck: String
+        public var counts: Snapshot<ServerCounter>
+        public var firstByte: Histogram.Snapshot
+
+        public static let states = ["up", "starting", "busy", "ejected", "draining", "down", "disabled"]
+
+        public init(name: String, address: String, state: String, metrics: [ServerMetrics]) {
+            self.name = name
+            self.address = address
+            self.state = state
+            isHealthy = false
+            isBackup = false
+            weight = 1
+            inflight = 0
+            maxconn = 0
+            lastCheck = ""
+            counts = Snapshot(metrics.map(\.counters))
+            firstByte = Histogram.Snapshot(metrics.map(\.firstByte))
+        }
+    }
+
+    public struct Backend: Sendable {
+        public var name: String
+        public var policy: String
+        public var waiting: Int
+        /// How long the first in line has waited.
+        public var longestWait: Duration
+        public var queueLimit: Int
+        public var requests: Requests
+        public var servers: [Server]
+
+        public init(
+            name: String, policy: String, waiting: Int, longestWait: Duration, queueLimit: Int, requests: Requests,
+            servers: [Server]
+        ) {
+            self.name = name
+            self.policy = policy
+            self.waiting = waiting
+            self.longestWait = longestWait
+            self.queueLimit = queueLimit
+            self.requests = requests
+            self.servers = servers
+        }
+    }
+
+    public var build: Build
+    public var process: Process
+    /// Seconds since 1970.
+    public var loadedAt: Double
+    public var now: Double
+    public var isReady: Bool
+    public var droppedLogLines = 0
+    public var counts: Snapshot<ProcessCounter>
+    public var listeners: [Listener]
+    public var unrouted: Requests
+    public var backends: [Backend]
+
+    public init(
+        build: Build, process: Process, loadedAt: Double, now: Double, isReady: Bool,
+        counts: Snapshot<ProcessCounter>, listeners: [Listener], unrouted: Requests, backends: [Backend]
+    ) {
+        self.build = build
+        self.process = process
+        self.loadedAt = loadedAt
+        self.now = now
+        self.isReady = isReady
+        self.counts = counts
+        self.listeners = listeners
+        self.unrouted = unrouted
+        self.backends = backends
+    }
+}

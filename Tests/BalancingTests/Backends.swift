@@ -1,0 +1,39 @@
+// What the tests of this folder share.
+import Addresses
+import Balancing
+
+func servers(_ count: Int, weights: [Int] = [], maxconn: Int = 0) -> [Server] {
+    (0..<count).map { index in
+        Server(
+            name: "s\(index)", endpoint: Endpoint(.loopback, port: UInt16(8000 + index)),
+            weight: weights.indices.contains(index) ? weights[index] : 1, maxconn: maxconn)
+    }
+}
+
+func backend(_ policy: String, _ servers: [Server], rules: BackendRules? = nil) -> Backend {
+    Backend(
+        name: "test", servers: servers, policy: PolicyCatalog.make(policy, servers)!,
+        rules: rules ?? BackendRules(health: HealthRule(isChecked: false)))
+}
+
+extension Backend {
+    /// A slot for a request that waits for nothing.
+    func take(_ exclusions: Exclusions = Exclusions(), affinity: UInt64 = 0, random: UInt64 = 0) -> Int? {
+        let pick = Pick(exclusions: exclusions, affinity: affinity, random: random)
+        guard case .server(let server) = choose(pick, waiter: nil, isRetry: false, now: .zero) else { return nil }
+        return server
+    }
+
+    @discardableResult
+    func give(_ server: Int, _ result: AttemptResult = .good, now: Duration = .zero) -> Aftermath {
+        finished(Slot(server: server, isRetry: false), result, now: now)
+    }
+
+    @discardableResult
+    func check(_ server: Int, _ verdict: CheckVerdict, now: Duration = .zero, lastByte: Duration = .zero) -> Aftermath {
+        let note = CheckNote(hasPassed: verdict == .passed, text: "", took: .zero, at: now)
+        return recordCheck(of: server, verdict, note, lastByte: lastByte)
+    }
+
+    var states: [ServerState] { report.servers.map(\.state) }
+}

@@ -1,6 +1,7 @@
 // The replica: one loop's connections, the line for its slots, and time. It knows no HTTP.
 import Addresses
 import EventLoop
+import Glibc
 
 /// Runs on its loop's queue alone.
 final class Replica: Turning, @unchecked Sendable {
@@ -13,11 +14,16 @@ final class Replica: Turning, @unchecked Sendable {
     private var listener: SocketID?
     private var generating = 0
     private var waiting: [Token] = []
+    private let startedAt: Duration
+    private var hasFrozen = false
+    private var failDebt = 0
+    private var dropDebt = 0
 
     init(_ options: Options) throws(SystemError) {
         self.options = options
         network = try EpollNetwork()
         now = network.monotonicTime
+        startedAt = now
     }
 
     /// Opens the listener; returns where.
@@ -33,6 +39,7 @@ final class Replica: Turning, @unchecked Sendable {
         let wait = timers.next.map { min(limit, max(.zero, $0 - now)) } ?? limit
         let count = network.wait(atMost: wait)
         now = network.monotonicTime
+        freezeIfDue()
         for index in 0..<count {
             let event = network.event(index)
             switch event.token.kind {
@@ -58,6 +65,30 @@ final class Replica: Turning, @unchecked Sendable {
     }
 
     func remove(_ token: Token) { connections.remove(token) }
+
+    // MARK: Faults
+
+    /// Stops as a process does that got SIGSTOP, and goes on as if nothing had been.
+    private func freezeIfDue() {
+        guard let after = options.freezeAfter, !hasFrozen, now - startedAt >= after else { return }
+        hasFrozen = true
+        usleep(UInt32(clamping: Int(options.freezeFor / .microseconds(1))))
+        now = network.monotonicTime
+    }
+
+    /// The model is there.
+    var isLoaded: Bool { now - startedAt >= options.loadTime }
+
+    /// Whether this request is one of those that fail: evenly spread, the same on every run.
+    func failsNow() -> Bool { Self.isDue(options.fails, &failDebt) }
+    func dropsNow() -> Bool { Self.isDue(options.drops, &dropDebt) }
+
+    private static func isDue(_ percent: Int, _ debt: inout Int) -> Bool {
+        debt += percent
+        guard debt >= 100 else { return false }
+        debt -= 100
+        return true
+    }
 
     // MARK: Slots
 

@@ -142,8 +142,17 @@ final class ReplicaConnection {
 
     private func respond() {
         work = .head
+        if path != "/health" {
+            if replica.dropsNow() {
+                closesAfter = true
+                return
+            }
+            guard !replica.failsNow() else { return answer("failed, as it was told to\n", status: 500) }
+        }
         switch (head.method, path) {
-        case (.get, "/health"), (.head, "/health"): answer("{\"status\":\"ok\"}\n")
+        case (.get, "/health"), (.head, "/health"):
+            let isLoaded = replica.isLoaded
+            answer("{\"status\":\"\(isLoaded ? "ok" : "loading")\"}\n", status: isLoaded ? 200 : 503)
         case (.get, "/v1/models"): answer(Answers.models(replica.options.name))
         case (.post, "/predict"): answer(Answers.prediction(replica.options.name, received: received))
         case (.post, "/v1/chat/completions"):

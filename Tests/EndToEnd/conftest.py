@@ -65,7 +65,8 @@ class Replica:
         self.name = name
         self.process = Process(["/usr/bin/python3", root / "Tests/EndToEnd/replica.py", name, str(port)])
         self.port = int(self.process.line(r"^(\d+)$")[1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        host = str(port).rpartition(":")[0] or "127.0.0.1"
+        self.url = f"http://{host}:{self.port}"
         wait_until(self.answers, f"replica {name} to answer")
 
     def answers(self):
@@ -81,14 +82,39 @@ class Replica:
 class Ballast:
     """The real binary on a free port."""
 
-    def __init__(self, folder, servers, *settings):
-        ports = " ".join(f"127.0.0.1:{getattr(server, 'port', server)}" for server in servers)
+    def __init__(self, folder, servers, *settings, prefix=()):
+        """`servers` makes one backend; without it, the settings say everything."""
+        lines = ["listen = 127.0.0.1:0"]
+        if servers:
+            lines.append("servers = " + " ".join(f"127.0.0.1:{getattr(server, 'port', server)}" for server in servers))
         self.file = folder / "ballast.ini"
-        self.file.write_text("\n".join(["listen = 127.0.0.1:0", f"servers = {ports}", *settings]) + "\n")
-        self.process = Process([binary, "-c", self.file], stream="stderr")
+        self.file.write_text("\n".join([*lines, *settings, "[stats]", "listen = 127.0.0.1:0"]) + "\n")
+        self.process = Process([*prefix, binary, "-c", self.file], stream="stderr")
         self.port = int(self.process.line(r"listening on 127\.0\.0\.1:(\d+)")[1])
+        self.stats = self.process.line(r"statistics on (http://127\.0\.0\.1:\d+)/")[1]
         self.process.line("is ready")
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def metrics(self):
+        """Every sample by its name with labels."""
+        text = requests.get(self.stats + "/metrics", timeout=patience).text
+        samples = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in samples}
+
+    def metric(self, name, **labels):
+        """The sum of the samples of `name` that carry these labels."""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(
+            value for sample, value in self.metrics().items()
+            if sample.split("{")[0] == name and all(label in sample for label in wanted)
+        )
+
+    def wait_for_state(self, server, state, backend="default"):
+        name = f"127.0.0.1:{server.port}" if hasattr(server, "port") else server
+        wait_until(
+            lambda: self.metric("ballast_server_state", backend=backend, server=name, state=state),
+            f"{name} to be {state}",
+        )
 
     def raw(self, data, half_close=False):
         """Everything that comes back for these bytes until the connection closes."""
@@ -114,10 +140,10 @@ def start(tmp_path):
     """Starts a ballast and ends it with the test."""
     started = []
 
-    def begin(servers, *settings):
+    def begin(servers, *settings, prefix=()):
         folder = tmp_path / str(len(started))
         folder.mkdir()
-        started.append(Ballast(folder, servers, *settings))
+        started.append(Ballast(folder, servers, *settings, prefix=prefix))
         return started[-1]
 
     yield begin

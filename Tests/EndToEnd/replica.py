@@ -1,7 +1,7 @@
 """A real inference replica for the end-to-end tests: FastAPI under uvicorn, keeping books on what it was asked.
 
 Runs under the distribution's Python, which has both. Prints its port when it is ready to be connected to.
-usage: replica.py NAME [PORT]
+usage: replica.py NAME [[ADDRESS:]PORT]
 """
 
 import asyncio
@@ -21,9 +21,47 @@ confirmed = {}
 left = []
 
 
+health_status = 200
+at_work = 0
+most = 0
+arrivals = []
+
+
 @app.get("/health")
 async def health():
-    return {"status": "ok"}
+    return JSONResponse({"status": health_status}, status_code=health_status)
+
+
+@app.post("/sick/{status}")
+async def sick(status: int):
+    """From now on checks get this status."""
+    global health_status
+    health_status = status
+    return {}
+
+
+@app.api_route("/work/{milliseconds}", methods=["GET", "POST", "PUT"])
+async def work(milliseconds: int, request: Request):
+    """Counts who is at work here at the same time, and in which order they came."""
+    global at_work, most
+    at_work += 1
+    most = max(most, at_work)
+    ident = request.headers.get("x-request-id")
+    arrivals.append(ident)
+    seen.append(ident)
+    try:
+        body = await request.body()
+        await asyncio.sleep(milliseconds / 1000)
+        return {"replica": name, "sha256": hashlib.sha256(body).hexdigest()}
+    finally:
+        at_work -= 1
+
+
+@app.api_route("/status/{status}", methods=["GET", "POST", "PUT"])
+async def status(status: int, request: Request):
+    seen.append(request.headers.get("x-request-id"))
+    await request.body()
+    return JSONResponse({"replica": name}, status_code=status)
 
 
 @app.api_route("/predict", methods=["GET", "POST"])
@@ -100,7 +138,7 @@ async def endless(ident: str):
 
 @app.get("/books")
 async def books():
-    return {"replica": name, "seen": seen, "left": left}
+    return {"replica": name, "seen": seen, "left": left, "most": most, "arrivals": arrivals}
 
 
 @app.post("/v1/chat/completions")
@@ -126,7 +164,10 @@ async def chat(request: Request):
 
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind(("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0))
+host, _, port = (sys.argv[2] if len(sys.argv) > 2 else "0").rpartition(":")
+# Accepted sockets inherit it; without, each answer waits for an acknowledgement.
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+listener.bind((host or "127.0.0.1", int(port)))
 listener.listen(512)
 print(listener.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[listener])

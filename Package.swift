@@ -63,7 +63,7 @@ let package = Package(
         tests("ConfigurationTests", ["Configuration"], exclude: ["Golden"]),
         tests("MetricsTests", ["Metrics"]),
         tests("EventLoopTests", ["Addresses", "EventLoop"]),
-        tests("EngineTests", ["TestKit"]),
+        tests("EngineTests", ["Configuration", "Engine", "EventLoop", "HTTP", "TestKit"]),
         tests("HouseRulesTests", []),
     ]
 )

@@ -17,6 +17,8 @@ public final class Shared: Sendable {
     /// Connections to ballast's own page, which must answer when all others are taken.
     let statsClients = ClientBudget(limit: 64)
     let build: Statistics.Build
+    /// Where pages are made: with hundreds of servers that takes longer than streams should wait.
+    private let side = SideQueue(label: "ballast.pages")
     private let droppedLogLines: @Sendable () -> Int
     private let mailboxes = Mutex<[Mailbox<WorkerMessage>]>([])
     private let states = Mutex(States())
@@ -60,6 +62,19 @@ public final class Shared: Sendable {
 
     /// Seconds since 1970.
     var wallTime: Double { Machine.wallTime }
+
+    /// Makes the text of a page beside the loops; it comes back to the connection that asked, on the first worker.
+    func compose(_ page: OwnPage, for client: Token) {
+        side.run { [self] in
+            let statistics = statistics(now: Machine.monotonicTime)
+            let text =
+                switch page {
+                case .stats: StatsPage.html(statistics)
+                case .metrics: PrometheusText.text(statistics)
+                }
+            send(.composed(client: client, text), to: 0)
+        }
+    }
 
     func startDraining() { states.withLock { $0.isDraining = true } }
 

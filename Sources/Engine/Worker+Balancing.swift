@@ -12,6 +12,7 @@ extension Worker {
         case .granted(let backend, let grant): deliver(backend, grant)
         case .serverIsDown(let backend, let server): leave(backend, server)
         case .tend(let backend): caretaker?.tend(backend, self)
+        case .composed(let client, let text): clients[client]?.composed(text)
         }
     }
 

@@ -19,6 +19,8 @@ public enum WorkerMessage: Sendable {
     case serverIsDown(backend: Int, server: Int)
     /// A backend's servers will change by time: look after it. For the worker that checks health.
     case tend(backend: Int)
+    /// The text of a page that a client of ballast's own listener waits for.
+    case composed(client: Token, String)
 }
 
 /// Runs on its loop's queue alone: that is why it may be `@unchecked Sendable`. Its only parts that others touch are

@@ -105,7 +105,7 @@ def test_metrics_of_many_servers_are_whole(start):
     ballast = start([], "health = off", servers)
     host, port = ballast.stats.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=patience) as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         received = b""
         while piece := client.recv(3000):

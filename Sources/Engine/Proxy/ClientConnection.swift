@@ -13,7 +13,9 @@ final class ClientConnection {
         /// Between requests, or within a head.
         case head
         case exchanging
-        /// An answer of ballast's own page is being sent.
+        /// A page of ballast's own is being made.
+        case composing(OwnRequest)
+        /// An answer of ballast's own is being sent.
         case answering(StatsAnswer)
         /// An answer was given before the request's body had arrived; the rest of it is read over.
         case draining(BodyPump)
@@ -91,6 +93,7 @@ final class ClientConnection {
         case .head: readHead()
         case .exchanging: driver?.clientIsReady([.readable])
         case .draining: drain()
+        case .composing: if wire.stream.isEnding { close() }
         case .answering: sendAnswer()
         case .closing: finishClosing()
         case .lingering: linger()
@@ -104,7 +107,7 @@ final class ClientConnection {
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
         case .draining: closeAfterAnswer()
-        case .answering, .closing, .lingering: close()
+        case .composing, .answering, .closing, .lingering: close()
         }
     }
 
@@ -194,6 +197,13 @@ final class ClientConnection {
         } else {
             startNextHead()
         }
+    }
+
+    /// Waits for a page.
+    func compose(_ request: OwnRequest) {
+        releaseDriver()
+        state = .composing(request)
+        setAlarm(worker.plan.settings.timeoutClient)
     }
 
     /// Puts the connection into `answering`.

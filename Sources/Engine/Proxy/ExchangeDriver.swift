@@ -25,8 +25,8 @@ final class ExchangeDriver {
     /// The backend that serves; nil before one is found, and where there is none.
     private(set) var backend: Int?
     /// The slot this exchange holds, or its place in line for one.
-    private var slot: Slot?
-    private var ticket: Ticket?
+    var slot: Slot?
+    var ticket: Ticket?
     var times = ExchangeTimes()
 
     var requestPump = BodyPump(.none, leaving: .none)
@@ -166,68 +166,6 @@ final class ExchangeDriver {
 
     // MARK: Servers
 
-    /// Asks for a slot, and waits in line if that is wanted.
-    /// - Parameter reason: what a repeated attempt is counted as.
-    private func choose(isRetry: Bool, waiting: Bool, reason: RequestCounter?) -> Exchange.Event? {
-        guard let backend else { return .noServer(.noServer) }
-        let pick = Pick(
-            exclusions: machine.exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
-        let waiter = waiting ? WaiterID(worker: worker.index, slot: token.slot) : nil
-        switch plan.backend.choose(pick, waiter: waiter, isRetry: isRetry, now: worker.now) {
-        case .server(let server):
-            if let reason { worker.metrics.backends[backend].counters.add(reason) }
-            return took(Slot(server: server, isRetry: isRetry))
-        case .queued(let ticket):
-            if let reason { worker.metrics.backends[backend].counters.add(reason) }
-            self.ticket = ticket
-            times.queued = worker.now
-            return .queued
-        case .full: return .noServer(.queueFull)
-        case .noServer, .budgetSpent: return .noServer(.noServer)
-        }
-    }
-
-    private func took(_ slot: Slot) -> Exchange.Event {
-        self.slot = slot
-        return .chosen(server: slot.server)
-    }
-
-    /// Looks for another server than the one at work; the attempt under way is given up only if there is one.
-    private func chooseInstead() -> Exchange.Event? {
-        guard let old = slot, let server = machine.server else { return .noServer(.noServer) }
-        let hasAnswered = machine.isReconsideringResponse
-        var exclusions = machine.exclusions
-        exclusions.insert(server)
-        let pick = Pick(exclusions: exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
-        let choice = plan.backend.choose(pick, waiter: nil, isRetry: true, now: worker.now)
-        guard case .server(let next) = choice, let backend else { return .noServer(.noServer) }
-        worker.metrics.backends[backend].counters.add(hasAnswered ? .retriesStatus : .retriesDown)
-        closeServer()
-        slot = nil
-        if hasAnswered { serverMetrics(server).counters.add(.responses(status: responseHead.status)) }
-        worker.finish(
-            old, of: backend, hasAnswered ? plan.settings.ejectOn.result(status: responseHead.status) : .neutral)
-        return took(Slot(server: next, isRetry: true))
-    }
-
-    /// Takes a slot that was waited for; false when this is not, or no longer, its waiter.
-    func takesGrant(_ grant: Grant, of backend: Int) -> Bool {
-        guard ticket == grant.ticket, self.backend == backend else { return false }
-        ticket = nil
-        noteQueueEnd()
-        tell(took(grant.slot))
-        return true
-    }
-
-    private func noteQueueEnd() {
-        guard let since = times.queued else { return }
-        times.queued = nil
-        times.waited = (times.waited ?? .zero) + (worker.now - since)
-        if let backend { worker.metrics.backends[backend].queue.observe(worker.now - since) }
-    }
-
-    func serverMetrics(_ server: Int) -> ServerMetrics { worker.metrics.servers[backend ?? 0][server] }
-
     private func open(_ index: Int, fresh: Bool) -> Exchange.Event? {
         guard let backend else { return .serverFailed(.connect) }
         times.opened = worker.now
@@ -262,31 +200,7 @@ final class ExchangeDriver {
         tell(.serverFailed(failure))
     }
 
-    /// Whether it is at work at this server, or on its way there.
-    func isAt(_ backend: Int, _ server: Int) -> Bool { self.backend == backend && slot?.server == server }
-
-    func serverIsDown() { tell(.serverIsDown) }
-
-    /// Gives the slot back, or the place in line, and closes what there is of a connection.
-    private func releaseServer(_ result: AttemptResult) {
-        closeServer()
-        if let ticket {
-            self.ticket = nil
-            // Where it is granted meanwhile, the grant finds nobody and passes on.
-            _ = plan.backend.leave(ticket)
-            noteQueueEnd()
-        }
-        releaseSlot(result)
-    }
-
-    private func releaseSlot(_ result: AttemptResult) {
-        guard let slot, let backend else { return }
-        self.slot = nil
-        if result == .bad { serverMetrics(slot.server).counters.add(.failures) }
-        worker.finish(slot, of: backend, result)
-    }
-
-    private func closeServer() {
+    func closeServer() {
         server?.close(worker)
         server = nil
     }

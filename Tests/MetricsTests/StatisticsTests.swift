@@ -1,0 +1,93 @@
+// What is told, and that nothing told can be mistaken for something else.
+@testable import Metrics
+import Testing
+
+private func statistics() -> Statistics {
+    let metrics = ServerMetrics()
+    metrics.counters.add(.responses2xx, 3)
+    metrics.firstByte.observe(.milliseconds(20))
+    let requests = RequestMetrics()
+    requests.counters.add(.requests, 2)
+    requests.duration.observe(.milliseconds(3))
+    requests.duration.observe(.seconds(7000))
+    var server = Statistics.Server(name: "a\"b\\c\n<i>", address: "10.0.0.1:1", state: "up", metrics: [metrics])
+    server.inflight = 2
+    server.lastCheck = "200 <b>"
+    let backend = Statistics.Backend(
+        name: "x", policy: "random", waiting: 4, longestWait: .seconds(61), queueLimit: 9,
+        requests: Statistics.Requests([requests]), servers: [server])
+    return Statistics(
+        build: .init(version: "1", swift: "6"), process: .init(), loadedAt: 5, now: 100, isReady: true,
+        counts: Snapshot([]), listeners: [.init(name: ":80", counts: Snapshot([]))],
+        unrouted: Statistics.Requests([RequestMetrics()]), backends: [backend])
+}
+
+@Suite struct StatisticsTests {
+    @Test func histogramsAddUp() {
+        let first = Histogram()
+        let second = Histogram()
+        first.observe(.milliseconds(1))
+        first.observe(.milliseconds(1) + .microseconds(1))
+        second.observe(.seconds(600))
+        second.observe(.seconds(601))
+        let sum = Histogram.Snapshot([first, second])
+        #expect(sum.count == 4)
+        #expect(sum.counts[0] == 1 && sum.counts[1] == 1 && sum.counts[16] == 1 && sum.counts[17] == 1)
+        #expect(abs(sum.seconds - 1201.002001) < 0.001)
+    }
+
+    @Test func everyRowHasSamplesFromTheStart() {
+        let text = PrometheusText.text(statistics())
+        for metric in MetricTable.rows {
+            #expect(text.contains("# TYPE \(metric.name) \(metric.kind.rawValue)\n\(metric.name)"), "\(metric.name)")
+        }
+        #expect(Set(MetricTable.rows.map(\.name)).count == MetricTable.rows.count)
+    }
+
+    @Test func labelsAreEscaped() {
+        let text = PrometheusText.text(statistics())
+        #expect(text.contains(#"ballast_server_inflight_requests{backend="x",server="a\"b\\c\n<i>"} 2"#))
+        #expect(text.contains(#"ballast_request_duration_seconds_bucket{backend="x",le="0.005"} 1"#))
+        #expect(text.contains(#"ballast_request_duration_seconds_bucket{backend="x",le="+Inf"} 2"#))
+        #expect(text.contains(#"ballast_request_duration_seconds_count{backend="x"} 2"#))
+        #expect(text.contains(#"le="600"} 1"#))
+        #expect(PrometheusText.escaped("é\u{1}") == "???")
+    }
+
+    @Test func thePageEscapesWhatItShows() {
+        let page = StatsPage.html(statistics())
+        #expect(!page.contains("<i>") && !page.contains("200 <b>"))
+        #expect(page.contains("a&quot;b\\c\u{fffd}&lt;i&gt;"))
+        #expect(page.contains("waiting 4 (longest 1m 1s, limit 9)"))
+        #expect(page.contains("● up"))
+    }
+
+    @Test func timesAreReadable() {
+        #expect(WallTime.text(0) == "1970-01-01T00:00:00.000Z")
+        #expect(WallTime.text(951_782_400.5) == "2000-02-29T00:00:00.500Z")
+        #expect(WallTime.text(1_795_240_472.123) == "2026-11-21T05:54:32.123Z")
+    }
+
+    @Test func accessLinesStayLines() {
+        var record = AccessRecord()
+        record.client = "10.0.0.1"
+        record.method = "G\"E\nT"
+        record.path = "/\u{1b}\\ \" 200 x"
+        record.version = "HTTP/1.1"
+        record.backend = "b"
+        record.connect = .microseconds(1234)
+        record.end = "left:queued"
+        let line = record.line
+        #expect(
+            line == "1970-01-01T00:00:00.000Z 10.0.0.1 \"G\\x22E\\x0aT /\\x1b\\x5c \\x22 200 x HTTP/1.1\" - b/- "
+                + "queue=- connect=1.234ms first-byte=- total=0.000ms attempts=0 in=0 out=0 id=- end=left:queued\n")
+        record.path = String(repeating: "x", count: 5000)
+        #expect(record.line.utf8.count < 1400)
+    }
+
+    @Test func lastByteSurvivesItsTicks() {
+        let metrics = ServerMetrics()
+        metrics.lastByte = .seconds(86_400 * 365)
+        #expect(abs((metrics.lastByte - .seconds(86_400 * 365)) / .seconds(1)) < 0.001)
+    }
+}

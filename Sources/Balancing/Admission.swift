@@ -129,9 +129,12 @@ struct Admission: Sendable {
         drain.count(now)
         let before = conditions[server].state
         if result != .neutral {
-            let mayEject = result == .bad && mayEject(server)
-            if conditions[server].ejection.record(result, mayEject: mayEject, now: now) {
-                if conditions[server].ejection.state == .none { conditions[server].slowStart.start(now) }
+            // A copy, because whether it may be ejected depends on all the others.
+            var ejection = conditions[server].ejection
+            let hasChanged = ejection.record(result, mayEject: { mayEject(server) }, now: now)
+            conditions[server].ejection = ejection
+            if hasChanged {
+                if ejection.state == .none { conditions[server].slowStart.start(now) }
                 changed(server, from: before, now, &aftermath)
             }
         }

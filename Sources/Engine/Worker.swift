@@ -91,8 +91,8 @@ public final class Worker: Turning, @unchecked Sendable {
         let count = network.wait(atMost: runnable.isEmpty ? waitTime(limit) : .zero)
         now = network.monotonicTime
         let mail = mailbox.take()
+        closeSpoiled(count, hasMail: !mail.isEmpty)
         for message in mail { handle(message) }
-        closeSpoiled(count)
         expireTimers()
         for index in 0..<count { handle(network.event(index)) }
         runReady()
@@ -112,9 +112,9 @@ public final class Worker: Turning, @unchecked Sendable {
 
     /// Closes kept connections on which something happened, before any request of this turn could be given to one: its
     /// bytes would be taken for that request's answer.
-    private func closeSpoiled(_ count: Int) {
-        // A single event has nobody to come before, unless a timer starts another attempt.
-        guard count > 1 || count == 1 && (timers.next ?? .seconds(Int64.max)) <= now else { return }
+    private func closeSpoiled(_ count: Int, hasMail: Bool) {
+        // A single event has nobody to come before, unless a timer or a slot that was waited for starts an attempt.
+        guard count > 1 || count == 1 && (hasMail || (timers.next ?? .seconds(Int64.max)) <= now) else { return }
         for index in 0..<count {
             let event = network.event(index)
             guard event.token.kind == TokenKind.server.rawValue, let connection = servers[event.token],

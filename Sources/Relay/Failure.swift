@@ -77,6 +77,16 @@ public enum Failure: Error, Equatable, Sendable {
         }
     }
 
+    /// The attempt on a server failed: it did not connect, or did not answer as it should.
+    public var isServersFault: Bool {
+        switch self {
+        case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout: true
+        case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout, .noRoute,
+            .shutdown:
+            false
+        }
+    }
+
     /// The client made the mistake: nothing more can be read from its connection with certainty.
     public var isClientsFault: Bool {
         switch self {

@@ -53,8 +53,8 @@ struct Ejection: Sendable {
     }
 
     /// Takes in how an attempt ended; true when the state changed.
-    /// - Parameter mayEject: enough other servers are left.
-    mutating func record(_ result: AttemptResult, mayEject: Bool, now: Duration) -> Bool {
+    /// - Parameter mayEject: whether enough other servers are left; asked only when it matters.
+    mutating func record(_ result: AttemptResult, mayEject: () -> Bool, now: Duration) -> Bool {
         switch (state, result) {
         case (_, .neutral), (.ejected, _):
             return false
@@ -63,7 +63,7 @@ struct Ejection: Sendable {
             return false
         case (.none, .bad):
             streak += 1
-            guard rule.after > 0, streak >= rule.after, mayEject else { return false }
+            guard rule.after > 0, streak >= rule.after, mayEject() else { return false }
             return eject(now)
         case (.trial, .good):
             end(now)

@@ -93,7 +93,6 @@ extension ExchangeDriver {
     private func releaseSlot(_ result: AttemptResult) {
         guard let slot, let backend else { return }
         self.slot = nil
-        if result == .bad { serverMetrics(slot.server).counters.add(.failures) }
         worker.finish(slot, of: backend, result)
     }
 }

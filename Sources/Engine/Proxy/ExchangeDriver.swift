@@ -132,6 +132,7 @@ final class ExchangeDriver {
         case .none: return nil
         case .choose(let isRetry):
             let failure = machine.lastFailure
+            if let failure { count(failure) }
             releaseServer(failure.map(plan.settings.ejectOn.result) ?? .neutral)
             return choose(isRetry: isRetry, waiting: true, reason: failure.map(RequestCounter.retries(after:)))
         case .chooseInstead: return chooseInstead()
@@ -270,8 +271,17 @@ final class ExchangeDriver {
         metrics.duration.observe(worker.now - times.began)
         let last = slot?.server
         if let last { countBytes(last) }
+        switch disposition {
+        case .replied(let failure), .cut(let failure): count(failure)
+        case .answered, .clientLeft: break
+        }
         releaseServer(result)
         if let log = worker.shared.accessLog { log(accessLine(disposition, status ?? shown, server: last)) }
+    }
+
+    /// Counts a failed attempt against the server that holds it.
+    private func count(_ failure: Failure) {
+        if let slot, failure.isServersFault { serverMetrics(slot.server).counters.add(.failures) }
     }
 
     private func countBytes(_ server: Int) {

@@ -22,6 +22,8 @@ public final class Scenario {
     private let shared: Shared
     private static let listener = Endpoint(.loopback, port: 8080)
     private let latency: Int
+    /// Many clients at a few slots, most of whom leave: what a line must survive.
+    private let isCrowded: Bool
 
     public init(_ number: UInt64, recording: Bool = false) throws {
         self.number = number
@@ -31,7 +33,13 @@ public final class Scenario {
             seed: seed.split(), window: seed.pick([700, 5000, 65_536, 300_000]), latency: latency)
         world.isRecording = recording
         let count = seed.pick(1...4)
-        let backend = Self.makeBackend(&seed)
+        var backend = Self.makeBackend(&seed)
+        isCrowded = seed.chance(20)
+        if isCrowded {
+            backend.maxconn = 1
+            backend.queue = 1000
+            backend.timeoutQueue = .milliseconds(seed.pick(50...500))
+        }
         let servers = (0..<count).map { index in
             Server(
                 name: "s\(index)", endpoint: Endpoint(IPAddress(v4: 0x0a00_0001 + UInt32(index)), port: 8000),
@@ -42,7 +50,7 @@ public final class Scenario {
         settings.timeoutHead = .seconds(2)
         settings.timeoutKeepalive = .seconds(5)
         settings.timeoutClient = .seconds(2)
-        settings.maxConnections = seed.pick([3, 1000])
+        settings.maxConnections = isCrowded ? 1000 : seed.pick([3, 1000])
         settings.bodyBuffer = seed.pick([0, 1000, 1 << 20])
         settings.replayMemory = seed.pick([64 << 10, 64 << 20])
         settings.backends = [backend]
@@ -111,6 +119,7 @@ public final class Scenario {
             case 6: profile.failsWork = 40
             case _: break
             }
+            if isCrowded { profile.thinkTime = nil }
             // With latency, an origin learns later than ballast that a request is over.
             if maxconn > 0, latency == 0 { profile.maxconn = maxconn }
             if seed.chance(30) { profile.closesAfterAnswer = 40 }
@@ -139,10 +148,10 @@ public final class Scenario {
     }
 
     private func makeClients() {
-        for index in 0..<seed.pick(1...12) {
+        for index in 0..<(isCrowded ? seed.pick(20...40) : seed.pick(1...12)) {
             var manners = ClientManners()
             manners.pipelines = seed.chance(25)
-            if seed.chance(20) { manners.leavesAfter = seed.milliseconds(0...800) }
+            if seed.chance(isCrowded ? 70 : 20) { manners.leavesAfter = moment(within: isCrowded ? 300 : 800) }
             manners.leavesByReset = seed.chance(50)
             if seed.chance(10) { manners.readsSlowly = seed.pick(500...20_000) }
             if seed.chance(10) { manners.sendsSlowly = seed.pick(50...2000) }
@@ -150,8 +159,13 @@ public final class Scenario {
             let requests = (0..<seed.pick(1...6)).map { makeRequest("c\(index)r\($0)") }
             let client = ScriptedClient(world, judge: judge, requests: requests, manners: manners)
             clients.append(client)
-            world.schedule(after: seed.milliseconds(0...2000)) { client.start(Self.listener) }
+            world.schedule(after: moment(within: isCrowded ? 200 : 2000)) { client.start(Self.listener) }
         }
+    }
+
+    /// In a crowd, things happen at the same moments: a slot is handed to one who is just leaving.
+    private func moment(within milliseconds: Int) -> Duration {
+        isCrowded ? .milliseconds(10 * seed.pick(0...(milliseconds / 10))) : seed.milliseconds(0...milliseconds)
     }
 
     private static let malformed = [

@@ -33,7 +33,8 @@ public struct OriginProfile {
     public var failsWork = 0
     /// Requests at once that ballast may give it; nil is not judged.
     public var maxconn: Int?
-    public var thinkTime = 0...20
+    /// Milliseconds; nil thinks until the next full 10 ms.
+    public var thinkTime: ClosedRange<Int>? = 0...20
 
     public init() {}
 }
@@ -258,7 +259,8 @@ final class OriginConversation: Peer {
         if origin.seed.chance(profile.refusesWork) { return answer(status: "503 Service Unavailable") }
         origin.judge.executions[nonce, default: 0] += 1
         if origin.seed.chance(profile.silent) { return }
-        let wait = origin.seed.milliseconds(profile.thinkTime)
+        let sinceTick = origin.world.now.attoseconds % Duration.milliseconds(10).attoseconds
+        let wait = profile.thinkTime.map { origin.seed.milliseconds($0) } ?? .milliseconds(10) - Duration(attoseconds: sinceTick)
         origin.world.schedule(after: wait) { [weak self] in self?.think(nonce) }
     }
 

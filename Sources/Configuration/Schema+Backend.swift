@@ -25,7 +25,7 @@ extension Schema {
                 + "."),
         .backend(
             "maxconn", .count(\.maxconn, 0...1_000_000), default: "0",
-            "Requests at once for each server; further ones wait in line. 0 is no limit."),
+            "Requests at once for each server, exactly, over all workers; further ones wait in line. 0 is no limit."),
         .backend(
             "queue", .count(\.queue, 0...1_000_000), default: "1000",
             "Requests that may wait for a slot; further ones are answered with 503."),
@@ -91,7 +91,7 @@ extension Schema {
             "How often a request that reached a server is sent to another one; 0 tries one server only."),
         .backend(
             "retry-on", .words(Readers.retryOn), default: "connect reset",
-            "What is retried: connect, reset, timeout, and statuses like 503; or none."),
+            "What is tried again on another server: connect (no connection), reset (no whole response), timeout (no first byte in time), and statuses; 429 and 503 for any method, others only for requests that may run twice; or none."),
         .backend(
             "replay", .choice(\.replay, ["idempotent", "keyed", "always"]), default: "idempotent",
             "Which requests may run twice: idempotent methods; keyed: also what has an Idempotency-Key; always: all."),

@@ -32,7 +32,7 @@ public struct BackendRules: Sendable {
 /// What became of a request for a slot.
 public enum Choice: Sendable, Equatable {
     /// The slot is the request's; give it back by `finished`.
-    case server(Int)
+    case slot(Slot)
     /// The request is in line; a `Grant` with this ticket follows, or `leave`.
     case queued(Ticket)
     /// All slots are taken, and the line is full or closed to this request.
@@ -54,13 +54,14 @@ public struct Grant: Sendable, Equatable {
 public struct StateChange: Sendable, Equatable {
     public let server: Int
     public let state: ServerState
-    public let old: ServerState
 }
 
 /// What an event leads to besides its own answer; the caller carries it out after the lock.
 public struct Aftermath: Sendable, Equatable {
     public var grants: [Grant] = []
     public var changes: [StateChange] = []
+    /// Something has begun that ends by time: `tend` is to be called.
+    public var isTimed = false
     public init() {}
 }
 
@@ -110,36 +111,51 @@ struct Admission: Sendable {
         }
         guard let tier = decidingTier(pick.exclusions) else { return .noServer }
         if let server = policies[tier.rawValue].pick(pick) {
-            take(server, isRetry: isRetry)
-            return .server(server)
+            if isRetry { retrying += 1 }
+            return .slot(take(server, isRetry: isRetry, now: now))
         }
         guard let waiter, line.count < rules.queue else { return .full }
+        if isRetry { retrying += 1 }
         return .queued(line.join(waiter, pick, isRetry: isRetry, now: now))
     }
 
     /// A waiter gives up its place; false when its grant is on the way, and the slot is its own to give back.
-    mutating func leave(_ ticket: Ticket) -> Bool { line.leave(ticket) }
+    mutating func leave(_ ticket: Ticket) -> Bool {
+        guard let waiter = line.leave(ticket) else { return false }
+        if waiter.isRetry { retrying -= 1 }
+        return true
+    }
 
-    mutating func finished(
-        _ server: Int, isRetry: Bool, _ result: AttemptResult, now: Duration, _ aftermath: inout Aftermath
-    ) {
+    mutating func finished(_ slot: Slot, _ result: AttemptResult, now: Duration, _ aftermath: inout Aftermath) {
+        let server = slot.server
         entries[server].inflight -= 1
         running -= 1
-        if isRetry { retrying -= 1 }
+        if slot.isRetry { retrying -= 1 }
         drain.count(now)
-        let before = conditions[server].state
-        if result != .neutral {
-            // A copy, because whether it may be ejected depends on all the others.
-            var ejection = conditions[server].ejection
-            let hasChanged = ejection.record(result, mayEject: { mayEject(server) }, now: now)
-            conditions[server].ejection = ejection
-            if hasChanged {
-                if ejection.state == .none { conditions[server].slowStart.start(now) }
-                changed(server, from: before, now, &aftermath)
-            }
+        if slot.isTrial { conditions[server].isTrying = false }
+        // While a server is on trial, requests from before say nothing.
+        if slot.isTrial || result != .neutral && conditions[server].ejection.state == .none {
+            judge(server, result, now, &aftermath)
         }
         updateCandidate(server)
-        serveLine(&aftermath)
+        serveLine(now, &aftermath)
+    }
+
+    /// Lets ejection know how an attempt ended.
+    private mutating func judge(
+        _ server: Int, _ result: AttemptResult, _ now: Duration, _ aftermath: inout Aftermath
+    ) {
+        let before = conditions[server].state
+        // A copy, because whether it may be ejected depends on all the others.
+        var ejection = conditions[server].ejection
+        let hasChanged = ejection.record(result, mayEject: { mayEject(server) }, now: now)
+        conditions[server].ejection = ejection
+        if hasChanged {
+            if ejection.state == .none { conditions[server].slowStart.start(now) }
+            changed(server, from: before, now, &aftermath)
+        } else if ejection.state == .trial {
+            refresh(server, now)
+        }
     }
 
     // MARK: What changes servers
@@ -161,7 +177,7 @@ struct Admission: Sendable {
         hasPassed = hasPassed || isFirstPass
         changed(server, from: before, note.at, &aftermath)
         if isFirstPass { for other in entries.indices { refresh(other, note.at) } }
-        serveLine(&aftermath)
+        serveLine(note.at, &aftermath)
     }
 
     /// Time has passed: ends ejections, goes on with slow starts.
@@ -172,16 +188,14 @@ struct Admission: Sendable {
             let hasGrown = conditions[server].slowStart.tend(now)
             if isOver || hasGrown { changed(server, from: before, now, &aftermath) }
         }
-        serveLine(&aftermath)
+        serveLine(now, &aftermath)
     }
 
     /// When `tend` is due; nil while nothing changes by itself.
     func nextChange(_ now: Duration) -> Duration? {
         var next: Duration?
         for condition in conditions {
-            for time in [condition.ejection.nextChange, condition.slowStart.nextChange(now)] {
-                if let time { next = min(next ?? time, time) }
-            }
+            if let time = condition.nextChange(now) { next = min(next ?? time, time) }
         }
         return next
     }
@@ -191,7 +205,8 @@ struct Admission: Sendable {
     ) {
         refresh(server, now)
         let state = conditions[server].state
-        if state != before { aftermath.changes.append(StateChange(server: server, state: state, old: before)) }
+        if state != before { aftermath.changes.append(StateChange(server: server, state: state)) }
+        aftermath.isTimed = aftermath.isTimed || conditions[server].nextChange(now) != nil
     }
 
     /// Whether one more may be ejected: not above the limit, and never the last that can serve.
@@ -266,24 +281,32 @@ struct Admission: Sendable {
         return candidates > 0
     }
 
-    private mutating func take(_ server: Int, isRetry: Bool) {
+    private mutating func take(_ server: Int, isRetry: Bool, now: Duration) -> Slot {
         entries[server].inflight += 1
         running += 1
-        if isRetry { retrying += 1 }
+        let isTrial = conditions[server].ejection.state == .trial && !conditions[server].isTrying
+        if isTrial {
+            conditions[server].isTrying = true
+            refresh(server, now)
+        }
         updateCandidate(server)
+        return Slot(server: server, isRetry: isRetry, isTrial: isTrial)
     }
 
     // MARK: The line
 
     /// Gives free slots to those who wait, in their order, until none can use one: a newcomer never overtakes.
-    private mutating func serveLine(_ aftermath: inout Aftermath) {
-        while !line.isEmpty, let place = line.firstIndex(where: { hasCandidate($0.pick.exclusions) }) {
+    private mutating func serveLine(_ now: Duration, _ aftermath: inout Aftermath) {
+        while !line.isEmpty, candidateCounts[0] + candidateCounts[1] + candidateCounts[2] > 0,
+            let place = line.firstIndex(where: { hasCandidate($0.pick.exclusions) })
+        {
+            let pick = line[place].pick
+            guard let tier = decidingTier(pick.exclusions), let server = policies[tier.rawValue].pick(pick) else {
+                assertionFailure("a policy broke its law: there is a candidate, and it picks none")
+                return
+            }
             let waiter = line.take(at: place)
-            guard let tier = decidingTier(waiter.pick.exclusions),
-                let server = policies[tier.rawValue].pick(waiter.pick)
-            else { return }
-            take(server, isRetry: waiter.isRetry)
-            let slot = Slot(server: server, isRetry: waiter.isRetry)
+            let slot = take(server, isRetry: waiter.isRetry, now: now)
             aftermath.grants.append(Grant(waiter: waiter.id, ticket: waiter.ticket, slot: slot))
         }
     }

@@ -7,10 +7,13 @@ public struct Slot: Sendable, Equatable {
     public let server: Int
     /// The request ran before: this slot counts against the retry budget.
     public let isRetry: Bool
+    /// The request tries a server after its ejection.
+    public let isTrial: Bool
 
-    public init(server: Int, isRetry: Bool) {
+    public init(server: Int, isRetry: Bool = false, isTrial: Bool = false) {
         self.server = server
         self.isRetry = isRetry
+        self.isTrial = isTrial
     }
 }
 
@@ -40,7 +43,7 @@ public final class Backend: Sendable {
     /// The attempt in `slot` ended, however. The slot goes to the first in line that can use it.
     public func finished(_ slot: Slot, _ result: AttemptResult, now: Duration) -> Aftermath {
         var aftermath = Aftermath()
-        admission.withLock { $0.finished(slot.server, isRetry: slot.isRetry, result, now: now, &aftermath) }
+        admission.withLock { $0.finished(slot, result, now: now, &aftermath) }
         return aftermath
     }
 
@@ -60,6 +63,8 @@ public final class Backend: Sendable {
         var aftermath = Aftermath()
         let next = admission.withLock { admission -> Duration? in
             admission.tend(now, &aftermath)
+            // `next` says when.
+            aftermath.isTimed = false
             return admission.nextChange(now)
         }
         return (aftermath, next)

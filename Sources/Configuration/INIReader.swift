@@ -37,6 +37,8 @@ struct Setting {
     var position: Position
     /// The line, for errors.
     var source: String
+    /// From the command line: it replaces what files say.
+    var isOverride = false
 
     func error(_ message: String, word: Word? = nil) -> SettingsError {
         guard let word else { return SettingsError(position, message, source: source, width: key.utf8.count) }

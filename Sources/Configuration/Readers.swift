@@ -55,6 +55,9 @@ enum Readers {
         let words = setting.words
         let isNamed = words.count > 1 && !isOption(words[1].text)
         let place = isNamed ? 1 : 0
+        if isNamed, !Values.isName(words[0].text) {
+            throw Mistake("a server's name is 1 to 128 characters of printable ASCII")
+        }
         let (host, port) = try address(words, place)
         var server = ServerSettings(
             name: isNamed ? words[0].text : nil, host: host, port: port, isEachAddress: false,
@@ -180,6 +183,11 @@ enum Readers {
         backend.ejectOn = try causes(setting)
     }
 
+    @Sendable static func replay(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        let word = try Values.choice(try setting.single, among: Replay.allCases.map(\.rawValue))
+        backend.replay = Replay.allCases.first { $0.rawValue == word } ?? backend.replay
+    }
+
     @Sendable static func path(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
         for (index, word) in setting.words.enumerated() {
             let segments = word.text.split(separator: "/")
@@ -188,7 +196,8 @@ enum Readers {
             else {
                 throw Mistake("'\(word.text)' is not a path prefix like /v1/chat", word: index)
             }
-            backend.paths.append(word.text.hasSuffix("/") ? String(word.text.dropLast()) : word.text)
+            let path = word.text.hasSuffix("/") ? String(word.text.dropLast()) : word.text
+            if !backend.paths.contains(path) { backend.paths.append(path) }
         }
     }
 
@@ -203,7 +212,7 @@ enum Readers {
             else {
                 throw Mistake("'\(word.text)' is not a host name; ports and paths do not belong here", word: index)
             }
-            backend.hosts.append(name)
+            if !backend.hosts.contains(name) { backend.hosts.append(name) }
         }
     }
 

@@ -25,7 +25,7 @@ public enum ReferenceText {
         for place in places {
             text += "\n## \(place.title)\n\n\(place.note)\n\n| key | default | values | meaning |\n|---|---|---|---|\n"
             for key in place.keys {
-                let value = key.defaultText.map { "`\($0)`" } ?? "none"
+                let value = key.defaultText.map { "`\($0)`" } ?? "–"
                 let row = [
                     "`\(key.name)`\(key.repeats ? " +" : "")", value, key.bounds ?? "", key.help,
                 ].map { $0.split(separator: "|").joined(separator: "\\|") }

@@ -5,14 +5,14 @@ extension Schema {
     static let backendKeys: [Key] = [
         .backend(
             "path", .words(Readers.path), default: nil, sample: "/", repeats: true,
-            "Path prefixes that this backend serves, matched at slashes; the longest that fits wins. None is every path."
+            "Path prefixes that this backend serves, matched at slashes; the longest that fits wins. None is every path. Where any backend has one, paths with dot segments, %2e, %2f, %5c or a backslash are answered with 400."
         ),
         .backend(
             "host", .words(Readers.host), default: nil, sample: "model.example.com", repeats: true,
             "Hosts that this backend serves; *.x is any one label before x. None is every host."),
         .backend(
             "listen", .words(Readers.backendListen), default: nil, sample: "127.0.0.1:8090", repeats: true,
-            "In a [backend]: where clients of this backend alone are accepted."),
+            "In a [backend]: where clients of this backend alone are accepted, whatever their host and path."),
         .backend(
             "server", .words(Readers.server), default: nil, sample: "gpu1 127.0.0.1:8001 weight=1", repeats: true,
             "One server: [NAME] HOST:PORT, then weight=N, maxconn=N, backup or disabled."),
@@ -28,7 +28,7 @@ extension Schema {
             "Requests at once for each server, exactly, over all workers; further ones wait in line. 0 is no limit."),
         .backend(
             "queue", .count(\.queue, 0...1_000_000), default: "1000",
-            "Requests that may wait for a slot; further ones are answered with 503."),
+            "Requests of this backend that may wait for a slot, over all workers; further ones are answered with 503."),
         .backend(
             "timeout-queue", .duration(\.timeoutQueue, .milliseconds(10)...longest), default: "30s",
             "How long a request waits for a slot, before it is answered with 503."),
@@ -49,7 +49,7 @@ extension Schema {
             "Connections kept for each server and worker."),
         .backend(
             "health", .words(Readers.health), default: "auto",
-            "auto asks GET /health, where any answer below 500 passes; GET /PATH passes with 2xx and 3xx; tcp with a connection; off checks nothing."
+            "auto asks GET /health, where any answer below 500 passes; GET /PATH or HEAD /PATH passes with 2xx and 3xx; tcp with a connection; off checks nothing."
         ),
         .backend(
             "health-expect", .words(Readers.healthExpect), default: nil, sample: "200-399",
@@ -59,7 +59,7 @@ extension Schema {
             "Host of a check; the server's address unless set."),
         .backend(
             "health-every", .duration(\.healthEvery, .milliseconds(10)...longest), default: "3s",
-            "From one check to the next."),
+            "From one check to the next, up to a tenth less; after a failure at most 1s."),
         .backend(
             "health-timeout", .duration(\.healthTimeout, .milliseconds(10)...longest), default: "2s",
             "For the answer to a check."),
@@ -69,7 +69,8 @@ extension Schema {
             "health-rise", .count(\.healthRise, 1...1000), default: "2", "Passes in a row that bring it back."),
         .backend(
             "health-busy", .duration(\.healthBusy, .zero...longest), default: "5m",
-            "How long a server that works but answers no checks may send nothing, before it is down."),
+            "A server that has requests in flight and lets checks time out is busy, not down; after so long without a byte from it, it is down."
+        ),
         .backend(
             "eject-on", .words(Readers.ejectOn), default: "connect reset timeout",
             "What counts against a server: connect, reset, timeout, and statuses like 500 or 5xx; 429 and 503 never do."
@@ -88,13 +89,16 @@ extension Schema {
             "How long a server that came back takes to get its full part of weight and maxconn."),
         .backend(
             "retries", .count(\.retries, 0...(Exclusions.capacity - 1)), default: "1",
-            "How often a request that reached a server is sent to another one; 0 tries one server only."),
+            "How often a request that reached a server is sent to another one; 0 tries one server only. Servers that refuse the connection are skipped without counting, at most 8 in all."
+        ),
         .backend(
             "retry-on", .words(Readers.retryOn), default: "connect reset",
-            "What is tried again on another server: connect (no connection), reset (no whole response), timeout (no first byte in time), and statuses; 429 and 503 for any method, others only for requests that may run twice; or none."),
+            "What is tried again on another server, before a byte of a response has come: connect (no connection), reset (it closed), timeout (no byte in time), and statuses; or none. Only requests that may run twice (replay) or were not sent; 429 and 503 say that nothing ran: any request."
+        ),
         .backend(
-            "replay", .choice(\.replay, ["idempotent", "keyed", "always"]), default: "idempotent",
-            "Which requests may run twice: idempotent methods; keyed: also what has an Idempotency-Key; always: all."),
+            "replay", .words(Readers.replay), default: "idempotent",
+            "Which requests may run twice. idempotent: GET, HEAD, PUT, DELETE and OPTIONS; keyed: also what has an Idempotency-Key; always: all. A body that is not kept (body-buffer) is never sent twice."
+        ),
         .backend(
             "retry-budget", .percent(\.retryBudget, 0...100), default: "20%",
             "Retries at a time, in percent of the running requests; 3 are always allowed."),

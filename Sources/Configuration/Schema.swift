@@ -70,10 +70,10 @@ enum Schema {
             "drop or pass fields whose names contain an underscore."),
         .global(
             "body-buffer", .size(\.bodyBuffer, 0...(1 << 30)), default: "1m",
-            "Bytes of a request's body that are kept while it may still be sent again."),
+            "Bytes of a request's body that are kept while it may have to be sent again; a larger body is sent once."),
         .global(
             "replay-memory", .size(\.replayMemory, 0...(1 << 40)), default: "64m",
-            "Bytes of all bodies that are kept; beyond, bodies are not kept."),
+            "Memory of all bodies that are kept, in blocks of 4k and 64k; beyond, bodies are not kept."),
         .global(
             "access-log", .words(Readers.accessLog), default: "off",
             "A line for each request: off, stderr or a path."),

@@ -105,7 +105,7 @@ public struct BackendSettings: Sendable {
     public var slowStart = Duration.zero
     public var retries = 1
     public var retryOn = Causes(connect: true, reset: true)
-    public var replay = "idempotent"
+    public var replay = Replay.idempotent
     public var retryBudget = 20
 
     public init(name: String) { self.name = name }

@@ -119,6 +119,10 @@ public struct SettingsLoader {
                 fail("a backend needs a name: [backend NAME]")
                 return nil
             }
+            guard Values.isName(name) else {
+                fail("a backend's name is 1 to 128 characters of printable ASCII")
+                return nil
+            }
         case "stats":
             guard name == nil else {
                 fail("[stats] has no name")
@@ -182,9 +186,11 @@ public struct SettingsLoader {
         reader.read(Array("\(key) =\(text[text.index(after: equals)...])".utf8))
         errors += reader.errors
         guard case .setting(var setting)? = reader.lines.first else { return }
-        // A file has no line 0: that tells the settings of several -D of one key from what they replace.
         setting.position = Position(file: "-D \(text)", line: 0, column: 0)
-        sections[index].settings.removeAll { $0.key == setting.key && $0.position.line > 0 }
+        setting.isOverride = true
+        // Of a repeating key several -D add up; of any other the last one holds.
+        let adds = Schema.key(setting.key, in: sections[index].place)?.repeats == true
+        sections[index].settings.removeAll { $0.key == setting.key && !($0.isOverride && adds) }
         var seen: [String: Int] = [:]
         take(setting, section: index, &seen)
     }

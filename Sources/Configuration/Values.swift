@@ -85,6 +85,11 @@ enum Values {
         return number
     }
 
+    /// Names stand in logs, labels and pages.
+    static func isName(_ text: String) -> Bool {
+        (1...128).contains(text.utf8.count) && text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7f }
+    }
+
     /// `20%`.
     static func percent(_ text: String, in bounds: ClosedRange<Int>) throws(Mistake) -> Int {
         guard text.hasSuffix("%") else { throw Mistake("'\(text)' is not a percentage; write \(text)%") }

@@ -34,7 +34,7 @@ public final class BackendPlan: Sendable {
             idle: settings.timeoutIdle)
         retryRule = RetryRule(
             retries: settings.retries, causes: settings.retryOn,
-            replay: Replay(rawValue: settings.replay) ?? .idempotent)
+            replay: settings.replay)
         authorities = servers.map { Array($0.endpoint.description.utf8) }
     }
 }

@@ -63,8 +63,8 @@ public final class Shared: Sendable {
     /// Seconds since 1970.
     var wallTime: Double { Machine.wallTime }
 
-    /// Makes the text of a page beside the loops; it comes back to the connection that asked, on the first worker.
-    func compose(_ page: OwnPage, for client: Token) {
+    /// Makes the text of a page beside the loops; it comes back to the first worker.
+    func compose(_ page: OwnPage) {
         side.run { [self] in
             let statistics = statistics(now: Machine.monotonicTime)
             let text =
@@ -72,7 +72,7 @@ public final class Shared: Sendable {
                 case .stats: StatsPage.html(statistics)
                 case .metrics: PrometheusText.text(statistics)
                 }
-            send(.composed(client: client, text), to: 0)
+            send(.composed(page, text), to: 0)
         }
     }
 

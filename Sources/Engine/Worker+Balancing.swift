@@ -12,7 +12,7 @@ extension Worker {
         case .granted(let backend, let grant): deliver(backend, grant)
         case .serverIsDown(let backend, let server): leave(backend, server)
         case .tend(let backend): caretaker?.tend(backend, self)
-        case .composed(let client, let text): clients[client]?.composed(text)
+        case .composed(let page, let text): deliver(text, of: page)
         }
     }
 
@@ -21,7 +21,7 @@ extension Worker {
     /// Gives a slot back, and hands it on to whoever waits for it.
     func finish(_ slot: Slot, of backend: Int, _ result: AttemptResult) {
         let aftermath = plan.backends[backend].backend.finished(slot, result, now: now)
-        if !aftermath.grants.isEmpty || !aftermath.changes.isEmpty { carryOut(aftermath, backend) }
+        if !aftermath.grants.isEmpty || aftermath.isTimed || !aftermath.changes.isEmpty { carryOut(aftermath, backend) }
     }
 
     /// - Parameter reason: of changes, for the log.
@@ -34,7 +34,7 @@ extension Worker {
             }
         }
         for change in aftermath.changes { tell(change, backend, reason) }
-        if !aftermath.changes.isEmpty { shared.send(.tend(backend: backend), to: 0) }
+        if aftermath.isTimed { shared.send(.tend(backend: backend), to: 0) }
     }
 
     /// What is granted leads to further grants only by requests that end at once; each of those leaves the line.
@@ -70,6 +70,20 @@ extension Worker {
     private func leave(_ backend: Int, _ server: Int) {
         while let connection = idle.lease(backend: backend, server: server) { connection.close(self) }
         for driver in drivers.all where driver.isAt(backend, server) { driver.serverIsDown() }
+    }
+
+    // MARK: Pages
+
+    /// Asks for a page for a client of ballast's own listener. One is made at a time; who comes meanwhile gets that one.
+    func compose(_ page: OwnPage, for client: Token) {
+        pageReaders.append((page, client))
+        if pageReaders.count(where: { $0.page == page }) == 1 { shared.compose(page) }
+    }
+
+    private func deliver(_ text: String, of page: OwnPage) {
+        let readers = pageReaders.filter { $0.page == page }
+        pageReaders.removeAll { $0.page == page }
+        for reader in readers { clients[reader.client]?.composed(text) }
     }
 
     // MARK: Counting
@@ -124,13 +138,15 @@ extension RequestCounter {
         }
     }
 
-    /// Why an attempt is repeated.
-    static func retries(after failure: Failure?) -> RequestCounter {
+    /// What an attempt after `failure` is counted as.
+    init(retryAfter failure: Failure) {
         switch failure {
-        case .connect: .retriesConnect
-        case .connectTimeout: .retriesConnectTimeout
-        case .firstByteTimeout: .retriesTimeout
-        case _: .retriesReset
+        case .connect: self = .retriesConnect
+        case .connectTimeout: self = .retriesConnectTimeout
+        case .firstByteTimeout, .idleTimeout: self = .retriesTimeout
+        case .reset, .badResponse, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout,
+            .noRoute, .badRequest, .shutdown:
+            self = .retriesReset
         }
     }
 }

@@ -123,7 +123,7 @@ extension Worker {
                 throw error
             }
         } catch {
-            log.say(.debug, "\(endpoint): \(error)")
+            warnOfConnect(endpoint, error)
             return nil
         }
     }

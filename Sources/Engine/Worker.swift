@@ -1,5 +1,6 @@
 // One worker: one loop's connections, timers and buffers, and one turn of that loop. It never shares them; what others
 // want of it comes by mailbox.
+import Addresses
 public import Balancing
 import Configuration
 public import EventLoop
@@ -19,8 +20,8 @@ public enum WorkerMessage: Sendable {
     case serverIsDown(backend: Int, server: Int)
     /// A backend's servers will change by time: look after it. For the worker that checks health.
     case tend(backend: Int)
-    /// The text of a page that a client of ballast's own listener waits for.
-    case composed(client: Token, String)
+    /// The text of a page that clients of ballast's own listener wait for.
+    case composed(OwnPage, String)
 }
 
 /// Runs on its loop's queue alone: that is why it may be `@unchecked Sendable`. Its only parts that others touch are
@@ -45,6 +46,9 @@ public final class Worker: Turning, @unchecked Sendable {
     var isDraining = false
     /// Slots given to requests of this worker by requests of this worker.
     var grants: [(backend: Int, grant: Grant)] = []
+    /// Who waits for a page of ballast's own.
+    var pageReaders: [(page: OwnPage, client: Token)] = []
+    private var connectWarnedAt: Duration?
     /// Clients that are not ballast's own page's.
     var trafficClients = 0
 
@@ -185,13 +189,18 @@ public final class Worker: Turning, @unchecked Sendable {
         return dateCache.date
     }
 
+    /// One line for a time of need, not one for each try.
+    func warnOfConnect(_ endpoint: Endpoint, _ error: SystemError) {
+        if let connectWarnedAt, now - connectWarnedAt < .seconds(60) { return }
+        connectWarnedAt = now
+        log.say(.warning, "cannot open a connection to \(endpoint): \(error)")
+    }
+
     // MARK: Ending
 
     func end(now isAbort: Bool) {
         isDraining = true
         for listener in listeners.all where listener.role != .stats || isAbort { listener.close(self) }
-        prober?.stop()
-        prober = nil
         for connection in idle.all { connection.close(self) }
         for client in clients.all where isAbort || client.isIdle && client.role != .stats {
             if isAbort { client.abort() } else { client.close() }
@@ -201,6 +210,9 @@ public final class Worker: Turning, @unchecked Sendable {
     private func checkDrained() {
         guard trafficClients == 0, !hasSaidDrained else { return }
         hasSaidDrained = true
+        // Until now, what still ran and waited needed to know how servers are.
+        prober?.stop()
+        prober = nil
         drained()
     }
 }

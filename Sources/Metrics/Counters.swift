@@ -9,7 +9,6 @@ public enum ProcessCounter: Int, CounterKey {
     case acceptDescriptors, acceptTable, acceptMemory, acceptAborted, acceptOther
     /// Accepting paused because `max-connections` was reached.
     case acceptLimit
-    case replyDrained
 }
 
 /// Of one listener.

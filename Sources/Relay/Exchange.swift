@@ -77,7 +77,8 @@ public struct Exchange: Sendable {
         case abandon
     }
 
-    /// What waits for the answer to `chooseInstead`.
+    /// What waits for the answer to `chooseInstead`. The answer is told before `chooseInstead`'s own event is over, so no
+    /// other event can come between.
     private enum Reconsidered { case nothing, response, attempt }
 
     public private(set) var state = State.idle
@@ -170,6 +171,12 @@ public struct Exchange: Sendable {
 
     /// Why the last attempt failed, if one did.
     public private(set) var lastFailure: Failure?
+
+    /// The attempt was on a kept connection that died before a byte of a response: it says nothing about the server.
+    public var wasStale: Bool { facts.isKept && !facts.hasResponse && lastFailure == .reset }
+
+    /// The request may run twice where it has to, and can be sent again from its beginning.
+    public var isRepeatable: Bool { rule.isRepeatable(facts) }
 
     /// `chooseInstead` was asked because of the response whose head has come.
     public var isReconsideringResponse: Bool { reconsidered == .response }

@@ -19,16 +19,6 @@ public struct AttemptFacts: Sendable {
     public init() {}
 }
 
-/// Which requests may run twice.
-public enum Replay: String, Sendable, CaseIterable {
-    /// Those whose method is idempotent.
-    case idempotent
-    /// Those, and what carries an Idempotency-Key.
-    case keyed
-    /// All.
-    case always
-}
-
 /// The rule: never after a response byte, never what may not run twice; a kept connection that turns out dead costs
 /// nothing; a server that refuses is skipped for the next; a request lost on the way is repeated `retries` times.
 public struct RetryRule: Sendable {
@@ -66,6 +56,11 @@ public struct RetryRule: Sendable {
     /// The request may be sent again without any chance that it runs twice where that matters.
     public func mayBeReplayed(_ facts: AttemptFacts) -> Bool {
         !facts.hasResponse && !facts.hasLostBody && (!facts.hasSent || mayRunTwice(facts))
+    }
+
+    /// Whether it could be sent again after it was sent.
+    func isRepeatable(_ facts: AttemptFacts) -> Bool {
+        !facts.hasResponse && !facts.hasLostBody && mayRunTwice(facts)
     }
 
     /// Whether there is any use in keeping the request's body.

@@ -18,15 +18,19 @@ func backend(_ policy: String, _ servers: [Server], rules: BackendRules? = nil) 
 
 extension Backend {
     /// A slot for a request that waits for nothing.
-    func take(_ exclusions: Exclusions = Exclusions(), affinity: UInt64 = 0, random: UInt64 = 0) -> Int? {
+    func take(
+        _ exclusions: Exclusions = Exclusions(), affinity: UInt64 = 0, random: UInt64 = 0, now: Duration = .zero
+    ) -> Int? {
         let pick = Pick(exclusions: exclusions, affinity: affinity, random: random)
-        guard case .server(let server) = choose(pick, waiter: nil, isRetry: false, now: .zero) else { return nil }
-        return server
+        guard case .slot(let slot) = choose(pick, waiter: nil, isRetry: false, now: now) else { return nil }
+        return slot.server
     }
 
     @discardableResult
-    func give(_ server: Int, _ result: AttemptResult = .good, now: Duration = .zero) -> Aftermath {
-        finished(Slot(server: server, isRetry: false), result, now: now)
+    func give(
+        _ server: Int, _ result: AttemptResult = .good, isTrial: Bool = false, now: Duration = .zero
+    ) -> Aftermath {
+        finished(Slot(server: server, isTrial: isTrial), result, now: now)
     }
 
     @discardableResult

@@ -82,7 +82,7 @@ extension HealthMachine {
     @Test func startingServersServeUntilOneHasPassed() {
         let backend = backend("round-robin", servers(2), rules: checked)
         #expect(backend.take() != nil)
-        #expect(backend.check(1, .passed).changes == [StateChange(server: 1, state: .up, old: .starting)])
+        #expect(backend.check(1, .passed).changes == [StateChange(server: 1, state: .up)])
         for _ in 0..<4 { #expect(backend.take() == 1) }
         #expect(!backend.isReady)
         backend.check(0, .failed)
@@ -148,28 +148,62 @@ extension HealthMachine {
 
     @Test func failuresInARowEjectAndATrialBringsBack() {
         let backend = backend("round-robin", servers(2, maxconn: 10), rules: rules)
-        #expect(fail(backend, 2, now: .zero).changes.isEmpty)
-        #expect(fail(backend, 1, now: .zero).changes == [StateChange(server: 0, state: .ejected, old: .up)])
-        for _ in 0..<3 { #expect(backend.take() == 1) }
-        #expect(backend.tend(now: .seconds(9)).next == .seconds(10))
-        _ = backend.tend(now: .seconds(10))
-        // One request at a time tries it.
-        #expect(backend.take() == 0)
-        #expect(backend.take() == 1)
-        // It fails again: twice as long.
-        backend.give(0, .bad, now: .seconds(10))
-        #expect(backend.tend(now: .seconds(11)).next == .seconds(30))
-        _ = backend.tend(now: .seconds(30))
-        #expect(backend.take() == 0)
-        #expect(
-            backend.give(0, .good, now: .seconds(30)).changes == [StateChange(server: 0, state: .up, old: .ejected)])
+        // A machine that has run for a while.
+        let start = Duration.seconds(5000)
+        #expect(fail(backend, 2, now: start).changes.isEmpty)
+        #expect(fail(backend, 1, now: start).changes == [StateChange(server: 0, state: .ejected)])
+        for _ in 0..<3 { #expect(backend.take(now: start) == 1) }
+        // Each time it fails its trial it is out for twice as long, up to five minutes.
+        var now = start
+        for wait in [10, 20, 40, 80, 160, 300, 300] {
+            #expect(backend.tend(now: now + .seconds(wait - 1)).next == now + .seconds(wait))
+            now += .seconds(wait)
+            _ = backend.tend(now: now)
+            // One request at a time tries it.
+            #expect(backend.take(now: now) == 0)
+            #expect(backend.take(now: now) == 1)
+            backend.give(1, now: now)
+            backend.give(0, .bad, isTrial: true, now: now)
+        }
+        now += .seconds(300)
+        _ = backend.tend(now: now)
+        #expect(backend.take(now: now) == 0)
+        #expect(backend.give(0, .good, isTrial: true, now: now).changes == [StateChange(server: 0, state: .up)])
         // Slow start: a part of its limit, then all of it.
         #expect(backend.report.servers[0].limit == 1)
-        _ = backend.tend(now: .seconds(40))
+        _ = backend.tend(now: now + .seconds(10))
         #expect(backend.report.servers[0].limit == 5)
-        _ = backend.tend(now: .seconds(50))
+        _ = backend.tend(now: now + .seconds(20))
         #expect(backend.report.servers[0].limit == 10)
-        #expect(backend.tend(now: .seconds(51)).next == nil)
+        #expect(backend.tend(now: now + .seconds(21)).next == nil)
+    }
+
+    /// What ran before its ejection does not decide its trial, nor hold it up; and while it is tried, it is still there
+    /// for the case that nobody else is.
+    @Test func aTrialIsOneRequestOfItsOwn() {
+        var rules = rules
+        rules.health = HealthRule()
+        let backend = backend("round-robin", servers(2), rules: rules)
+        backend.check(0, .passed)
+        backend.check(1, .passed)
+        var exclusions = Exclusions()
+        exclusions.insert(1)
+        // A long stream runs on it.
+        #expect(backend.take(exclusions) == 0)
+        _ = fail(backend, 3, now: .zero)
+        _ = backend.tend(now: .seconds(10))
+        #expect(backend.take(exclusions, now: .seconds(10)) == 0)
+        #expect(backend.give(0, .bad, now: .seconds(10)).changes.isEmpty)
+        #expect(backend.states[0] == .ejected)
+        for _ in 0..<3 { #expect(backend.take(now: .seconds(10)) == 1) }
+        for _ in 0..<3 { backend.check(1, .failed, now: .seconds(11)) }
+        for _ in 0..<3 { #expect(backend.take(now: .seconds(11)) == 0) }
+        // A trial whose client left says nothing: the next one tries again.
+        backend.give(0, .neutral, isTrial: true, now: .seconds(12))
+        #expect(backend.states[0] == .ejected)
+        #expect(backend.take(now: .seconds(12)) == 0)
+        #expect(
+            backend.give(0, .good, isTrial: true, now: .seconds(12)).changes == [StateChange(server: 0, state: .up)])
     }
 
     @Test func oneSuccessForgetsTheFailures() {

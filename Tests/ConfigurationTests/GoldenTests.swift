@@ -256,7 +256,9 @@ private let minimal = "listen = :8080\nservers = a:1\n"
     @Test func definesOverrideWhatFilesSay() throws {
         let text = "listen = :1\nlisten = :2\n[backend predict]\nservers = a:1\nmaxconn = 10\n"
         var loader = SettingsLoader(sources: sources(["main.ini": text]))
-        for define in ["listen=:9000", "listen=:9001", "predict.maxconn=4", "stats.listen=127.0.0.1:7"] {
+        for define in [
+            "listen=:9000", "listen=:9001", "predict.maxconn=3", "predict.maxconn=4", "stats.listen=127.0.0.1:7",
+        ] {
             loader.define(define)
         }
         guard case .loaded(let settings) = loader.load("main.ini") else {
@@ -266,6 +268,15 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         #expect(settings.listeners.map(\.port) == [9000, 9001])
         #expect(settings.backends[0].maxconn == 4)
         #expect(settings.stats.listeners.map(\.port) == [7])
+        var words = SettingsLoader(sources: sources([:]))
+        words.define("listen=:9000")
+        words.define("default.maxconn=2")
+        guard case .loaded(let plain) = words.load(listen: [":1"], servers: ["a:1"]) else {
+            Issue.record("refused")
+            return
+        }
+        #expect(plain.listeners.map(\.port) == [9000])
+        #expect(plain.backends[0].maxconn == 2)
         for (define, message) in [
             ("nothing", "write KEY=VALUE"), ("gone.maxconn=1", "there is no [backend gone]"),
             ("predict.maxcon=1", "did you mean 'maxconn'?"), ("predict.maxconn=x", "-D predict.maxconn=x: error: 'x'"),
@@ -315,7 +326,8 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         ("server = a b:1 wieght=2", "did you mean 'weight'?"),
         ("server = ml1 ml:5002 check maxconn 10", "leave 'check' out"),
         ("server = ml1 ml:5002 maxconn 10", "write maxconn=N"), ("path = v1", "is not a path prefix"),
-        ("host = a:80", "is not a host name"), ("access-log = x", "a path that begins with '/'"),
+        ("host = a:80", "is not a host name"), ("server = gpü a:1", "printable ASCII"),
+        ("[backend ü]", "printable ASCII"), ("access-log = x", "a path that begins with '/'"),
         ("[stats]\nlisten = :9000", "use a loopback address, or write 'auth = none'"),
         ("trusted-proxies = 10.0.0.0/33", "is not an address or a range"),
         ("timeouthead = 1s", "unknown key 'timeouthead' in the global part; did you mean 'timeout-head'?"),

@@ -1,8 +1,9 @@
 // Routes: the longest path, then the more exact host, and no path that servers read in two ways.
 import Configuration
-@testable import Engine
 import HTTP
 import Testing
+
+@testable import Engine
 
 private func router(_ rules: [(hosts: [String], paths: [String])]) -> Router {
     Router(

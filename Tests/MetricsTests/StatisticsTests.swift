@@ -1,6 +1,7 @@
+import Testing
+
 // What is told, and that nothing told can be mistaken for something else.
 @testable import Metrics
-import Testing
 
 private func statistics() -> Statistics {
     let metrics = ServerMetrics()

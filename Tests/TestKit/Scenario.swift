@@ -96,7 +96,7 @@ public final class Scenario {
             backend.retryOn.timeout = seed.chance(50)
             backend.retryOn.statuses = StatusSet(500...503)
         }
-        backend.replay = seed.pick(["idempotent", "idempotent", "keyed"])
+        backend.replay = seed.pick([.idempotent, .idempotent, .keyed])
         backend.retryBudget = seed.pick([0, 20, 100])
         backend.ejectAfter = seed.pick([0, 1, 5])
         backend.ejectFor = .milliseconds(seed.pick(50...1500))

@@ -260,7 +260,9 @@ final class OriginConversation: Peer {
         origin.judge.executions[nonce, default: 0] += 1
         if origin.seed.chance(profile.silent) { return }
         let sinceTick = origin.world.now.attoseconds % Duration.milliseconds(10).attoseconds
-        let wait = profile.thinkTime.map { origin.seed.milliseconds($0) } ?? .milliseconds(10) - Duration(attoseconds: sinceTick)
+        let wait =
+            profile.thinkTime.map { origin.seed.milliseconds($0) } ?? .milliseconds(10)
+            - Duration(attoseconds: sinceTick)
         origin.world.schedule(after: wait) { [weak self] in self?.think(nonce) }
     }
 

@@ -3,7 +3,6 @@
 /// HTTP statuses, 100 to 599.
 public struct StatusSet: Sendable, Equatable {
     private var bits = InlineArray<8, UInt64>(repeating: 0)
-    public private(set) var isEmpty = true
 
     public init() {}
 
@@ -13,13 +12,7 @@ public struct StatusSet: Sendable, Equatable {
     public mutating func insert(_ range: ClosedRange<Int>) {
         for status in range where (100...599).contains(status) {
             bits[(status - 100) / 64] |= 1 << UInt64((status - 100) % 64)
-            isEmpty = false
         }
-    }
-
-    public mutating func remove(_ status: Int) {
-        guard (100...599).contains(status) else { return }
-        bits[(status - 100) / 64] &= ~(1 << UInt64((status - 100) % 64))
     }
 
     public func contains(_ status: Int) -> Bool {
@@ -48,4 +41,14 @@ public struct Causes: Sendable, Equatable {
         self.timeout = timeout
         self.statuses = statuses
     }
+}
+
+/// Which requests may run twice.
+public enum Replay: String, Sendable, CaseIterable {
+    /// Those whose method is idempotent (RFC 9110, 9.2.2).
+    case idempotent
+    /// Those, and what carries an Idempotency-Key.
+    case keyed
+    /// All.
+    case always
 }

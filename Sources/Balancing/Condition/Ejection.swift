@@ -52,7 +52,7 @@ struct Ejection: Sendable {
         return nil
     }
 
-    /// Takes in how an attempt ended; true when the state changed.
+    /// Takes in how an attempt ended; true when the state changed. While it is on trial, that is the trial's own end.
     /// - Parameter mayEject: whether enough other servers are left; asked only when it matters.
     mutating func record(_ result: AttemptResult, mayEject: () -> Bool, now: Duration) -> Bool {
         switch (state, result) {
@@ -64,6 +64,8 @@ struct Ejection: Sendable {
         case (.none, .bad):
             streak += 1
             guard rule.after > 0, streak >= rule.after, mayEject() else { return false }
+            // Ejections that follow one another closely grow; after a long good time they begin anew.
+            if now - endedAt > EjectionRule.longest { times = 0 }
             return eject(now)
         case (.trial, .good):
             end(now)
@@ -74,7 +76,6 @@ struct Ejection: Sendable {
     }
 
     private mutating func eject(_ now: Duration) -> Bool {
-        if now - endedAt > EjectionRule.longest { times = 0 }
         let factor = 1 << min(times, 10)
         times += 1
         streak = 0

@@ -31,6 +31,8 @@ struct ServerCondition: Sendable {
     var ejection: Ejection
     var slowStart: SlowStart
     var lastCheck: CheckNote?
+    /// The one request that tries it, after an ejection, is on its way.
+    var isTrying = false
 
     var state: ServerState {
         if server.isDisabled { return .disabled }
@@ -56,14 +58,21 @@ struct ServerCondition: Sendable {
         }
         switch ejection.state {
         case .ejected: return .lastResort
+        // One request tries it; until that has ended it gets no other, unless nobody else is left.
+        case .trial where isTrying: return .lastResort
         case .none, .trial: return server.isBackup ? .backup : .primary
         }
     }
 
     /// Requests at once.
     func limit(_ now: Duration) -> Int {
-        if ejection.state == .trial { return 1 }
-        return server.maxconn == 0 ? .max : slowStart.part(of: server.maxconn, now)
+        server.maxconn == 0 ? .max : slowStart.part(of: server.maxconn, now)
+    }
+
+    /// When it changes by itself; nil while it does not.
+    func nextChange(_ now: Duration) -> Duration? {
+        guard let end = ejection.nextChange else { return slowStart.nextChange(now) }
+        return min(end, slowStart.nextChange(now) ?? end)
     }
 
     func share(_ now: Duration) -> Int { slowStart.part(of: server.weight * Candidate.wholeShare, now) }

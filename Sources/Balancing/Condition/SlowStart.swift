@@ -12,8 +12,6 @@ struct SlowStart: Sendable {
 
     mutating func start(_ now: Duration) { startedAt = length == .zero ? nil : now }
 
-    var isActive: Bool { startedAt != nil }
-
     /// When the part grows again.
     func nextChange(_ now: Duration) -> Duration? { startedAt == nil ? nil : now + length / Self.steps }
 

@@ -50,9 +50,4 @@ struct Tournament<Key: Comparable & Sendable>: Sendable {
         }
         return first < 0 ? nil : Int(first)
     }
-
-    /// Replaces every key that is there.
-    mutating func mapKeys(_ transform: (Key) -> Key) {
-        for index in keys.indices { if let key = keys[index] { set(index, transform(key)) } }
-    }
 }

@@ -52,17 +52,19 @@ struct WaitingLine: Sendable {
         return ticket
     }
 
-    /// Takes the waiter with this ticket out; false when it is not in line any more.
-    mutating func leave(_ ticket: Ticket) -> Bool {
+    /// The waiter at `index`, which `firstIndex` found.
+    subscript(index: Int) -> Waiter { places[index].waiter }
+
+    /// Takes the waiter with this ticket out; nil when it is not in line any more.
+    mutating func leave(_ ticket: Ticket) -> Waiter? {
         var low = head
         var high = places.count
         while low < high {
             let middle = (low + high) / 2
             if places[middle].waiter.ticket < ticket { low = middle + 1 } else { high = middle }
         }
-        guard low < places.count, places[low].waiter.ticket == ticket, !places[low].isEmpty else { return false }
-        empty(low)
-        return true
+        guard low < places.count, places[low].waiter.ticket == ticket, !places[low].isEmpty else { return nil }
+        return take(at: low)
     }
 
     /// Where the first waiter stands that `isFit` accepts; good until the line changes.

@@ -14,17 +14,21 @@ public struct IPHash: BalancingPolicy {
 
     private let ring: [Point]
     private let wholeShares: [Int]
+    private let names: [UInt64]
     private var shares: [Int]
     private var candidateCount = 0
 
     public init(_ servers: [Server]) {
         var ring: [Point] = []
+        let names = servers.map { FixedHash.of($0.name.utf8) }
+        // Weights of 100 and 200 need no more points than those of 1 and 2.
+        let unit = max(1, servers.reduce(0) { Self.greatestDivisor($0, $1.weight) })
         for (index, server) in servers.enumerated() {
-            let name = FixedHash.of(server.name.utf8)
-            for point in 0..<(Self.pointsPerWeight * server.weight) {
-                ring.append(Point(hash: FixedHash.mixed(name &+ UInt64(point)), server: Int32(index)))
+            for point in 0..<(Self.pointsPerWeight * server.weight / unit) {
+                ring.append(Point(hash: FixedHash.mixed(names[index] &+ UInt64(point)), server: Int32(index)))
             }
         }
+        self.names = names
         ring.sort { $0.hash != $1.hash ? $0.hash < $1.hash : $0.server < $1.server }
         self.ring = ring
         wholeShares = servers.map { max(1, $0.weight * Candidate.wholeShare) }
@@ -41,27 +45,39 @@ public struct IPHash: BalancingPolicy {
         var left = candidateCount
         for position in 0..<request.exclusions.count where isCandidate(request.exclusions[position]) { left -= 1 }
         guard left > 0 else { return nil }
-        // A server that starts slowly takes its share of its clients, always the same ones first.
-        return walk(request) { server in
-            let draw = FixedHash.mixed(request.affinity ^ UInt64(server)) % UInt64(self.wholeShares[server])
-            return draw < UInt64(self.shares[server])
-        } ?? walk(request) { _ in true }
+        return walk(request)
+    }
+
+    private static func greatestDivisor(_ left: Int, _ right: Int) -> Int {
+        right == 0 ? left : greatestDivisor(right, left % right)
     }
 
     private func isCandidate(_ server: Int) -> Bool { server < shares.count && shares[server] > 0 }
 
-    /// The first candidate from the client's point on that `accepts` takes.
-    private func walk(_ request: Pick, _ accepts: (Int) -> Bool) -> Int? {
+    /// The first candidate from the client's point on. One that starts slowly takes its share of its clients, always the
+    /// same ones first, and leaves the others to those behind it; where a few in a row do, the first takes the client.
+    private func walk(_ request: Pick) -> Int? {
         var low = 0
         var high = ring.count
         while low < high {
             let middle = (low + high) / 2
             if ring[middle].hash < request.affinity { low = middle + 1 } else { high = middle }
         }
+        var first: Int?
+        var candidates = 0
         for step in 0..<ring.count {
+            if candidates == 8 { break }
             let server = Int(ring[(low + step) % ring.count].server)
-            if shares[server] > 0, !request.exclusions.contains(server), accepts(server) { return server }
+            guard shares[server] > 0, !request.exclusions.contains(server) else { continue }
+            if takes(server, request.affinity) { return server }
+            first = first ?? server
+            candidates += 1
         }
-        return nil
+        return first
+    }
+
+    private func takes(_ server: Int, _ affinity: UInt64) -> Bool {
+        guard shares[server] < wholeShares[server] else { return true }
+        return FixedHash.mixed(affinity ^ names[server]) % UInt64(wholeShares[server]) < UInt64(shares[server])
     }
 }

@@ -93,7 +93,8 @@ final class ClientConnection {
         case .head: readHead()
         case .exchanging: driver?.clientIsReady([.readable])
         case .draining: drain()
-        case .composing: if wire.stream.isEnding { close() }
+        // Who has only finished sending gets its page.
+        case .composing: if wire.stream.hasFailed { close() }
         case .answering: sendAnswer()
         case .closing: finishClosing()
         case .lingering: linger()
@@ -162,8 +163,7 @@ final class ClientConnection {
         }
         guard !wire.stream.isEnding else {
             // It has sent its request and hung up: nobody will read the answer, so no server starts on it.
-            worker.metrics.unrouted.counters.add(.requests)
-            worker.metrics.unrouted.count(.clientLeft(.connecting), status: nil)
+            countUnstarted(.clientLeft(.connecting), status: nil)
             close()
             return
         }
@@ -190,7 +190,6 @@ final class ClientConnection {
             return
         }
         if let rest {
-            worker.metrics.process.add(.replyDrained)
             state = .draining(rest)
             setAlarm(Self.drainTime)
             drain()
@@ -262,11 +261,7 @@ final class ClientConnection {
 
     /// Refuses what cannot become an exchange, and closes.
     private func refuse(_ failure: Failure) {
-        if role != .stats {
-            worker.metrics.unrouted.counters.add(.requests)
-            worker.metrics.unrouted.count(.replied(failure), status: failure.status)
-            logRefusal(failure)
-        }
+        if role != .stats { countUnstarted(.replied(failure), status: failure.status) }
         let isHead = parser.hasStartLine && driver?.requestHead.method == .head
         releaseDriver()
         let context = Replies.Context(

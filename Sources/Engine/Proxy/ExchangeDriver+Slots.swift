@@ -11,15 +11,15 @@ extension ExchangeDriver {
 
     /// Asks for a slot, and waits in line if that is wanted.
     /// - Parameter reason: what a repeated attempt is counted as.
-    func choose(isRetry: Bool, waiting: Bool, reason: RequestCounter?) -> Exchange.Event? {
+    func choose(isRetry: Bool, reason: RequestCounter?) -> Exchange.Event? {
         guard let backend else { return .noServer(.noServer) }
         let pick = Pick(
             exclusions: machine.exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
-        let waiter = waiting ? WaiterID(worker: worker.index, slot: token.slot) : nil
+        let waiter = WaiterID(worker: worker.index, slot: token.slot)
         switch plan.backend.choose(pick, waiter: waiter, isRetry: isRetry, now: worker.now) {
-        case .server(let server):
+        case .slot(let slot):
             if let reason { worker.metrics.backends[backend].counters.add(reason) }
-            return took(Slot(server: server, isRetry: isRetry))
+            return took(slot)
         case .queued(let ticket):
             if let reason { worker.metrics.backends[backend].counters.add(reason) }
             self.ticket = ticket
@@ -43,14 +43,14 @@ extension ExchangeDriver {
         exclusions.insert(server)
         let pick = Pick(exclusions: exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
         let choice = plan.backend.choose(pick, waiter: nil, isRetry: true, now: worker.now)
-        guard case .server(let next) = choice, let backend else { return .noServer(.noServer) }
+        guard case .slot(let next) = choice, let backend else { return .noServer(.noServer) }
         worker.metrics.backends[backend].counters.add(hasAnswered ? .retriesStatus : .retriesDown)
-        closeServer()
+        leaveAttempt()
         slot = nil
         if hasAnswered { serverMetrics(server).counters.add(.responses(status: responseHead.status)) }
         worker.finish(
             old, of: backend, hasAnswered ? plan.settings.ejectOn.result(status: responseHead.status) : .neutral)
-        return took(Slot(server: next, isRetry: true))
+        return took(next)
     }
 
     /// Takes a slot that was waited for; false when this is not, or no longer, its waiter.
@@ -77,6 +77,27 @@ extension ExchangeDriver {
     func isAt(_ backend: Int, _ server: Int) -> Bool { self.backend == backend && slot?.server == server }
 
     func serverIsDown() { tell(.serverIsDown) }
+
+    /// Closes what there is of a connection, because another attempt follows. What the client sends meanwhile is nobody's
+    /// lateness, until somebody takes it.
+    func leaveAttempt() {
+        closeServer()
+        requestFlow = .blocked
+        client?.setAlarm(nil)
+    }
+
+    /// What a failed attempt says about its server: nothing, where the fault was not its own.
+    func verdict(_ failure: Failure) -> AttemptResult {
+        hasOwnFault || isStale(failure) ? .neutral : plan.settings.ejectOn.result(failure)
+    }
+
+    private func isStale(_ failure: Failure) -> Bool { failure == .reset && machine.wasStale }
+
+    /// Counts a failed attempt against the server that holds it.
+    func count(_ failure: Failure) {
+        guard let slot, failure.isServersFault, !hasOwnFault else { return }
+        serverMetrics(slot.server).counters.add(isStale(failure) ? .staleConnections : .failures)
+    }
 
     /// Gives the slot back, or the place in line, and closes what there is of a connection.
     func releaseServer(_ result: AttemptResult) {

@@ -25,7 +25,7 @@ extension ExchangeDriver {
         }
         if framing != .none, requestPump.received == 0, machine.wantsBody { keepBody(framing) }
         requestPump.restart()
-        // A body that was read over before, by an attempt that sent nothing of it, was empty: its end is said again.
+        // An empty chunked body that was read before has nothing kept: its end marker is written by hand.
         if framing == .chunked, requestPump.isSourceDone, !requestPump.isResending {
             output.append { $0.put(HeadWriter.lastChunk) }
         }
@@ -73,10 +73,13 @@ extension ExchangeDriver {
         }
         let before = requestPump.received
         let sentBefore = requestPump.sent
+        let isResending = requestPump.isResending
         requestFlow = requestPump.move(from: &client.wire, to: &server.wire, worker.loop)
         let hasTaken = requestPump.received > before
         // Not a byte may have left: then the request is as fresh as it was.
-        if hasTaken || requestPump.sent > sentBefore { tell(.sent(ofBody: hasTaken, isKept: requestPump.isKept)) }
+        if hasTaken || requestPump.sent > sentBefore {
+            tell(.sent(ofBody: hasTaken || isResending, isKept: requestPump.isKept))
+        }
         switch requestFlow {
         case .done: if !machine.hasRequestEnded { tell(.requestEnded) }
         case .needsInput, .blocked: break

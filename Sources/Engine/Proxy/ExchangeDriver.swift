@@ -34,6 +34,8 @@ final class ExchangeDriver {
     var responseParser = ResponseParser()
     /// The server no longer takes the request; what it has answered is still read.
     var isRequestBroken = false
+    /// The attempt failed because ballast itself had no descriptor or port left.
+    var hasOwnFault = false
     /// The client was told that its connection stays.
     var keepsClient = false
     var leavingFraming = BodyFraming.none
@@ -81,6 +83,7 @@ final class ExchangeDriver {
         case .backend(let index):
             backend = index
             return nil
+        // Connections of the stats listener have no exchanges.
         case .routed, .stats:
             do throws(ProtocolError) {
                 backend =
@@ -132,14 +135,17 @@ final class ExchangeDriver {
         case .none: return nil
         case .choose(let isRetry):
             let failure = machine.lastFailure
-            if let failure { count(failure) }
-            releaseServer(failure.map(plan.settings.ejectOn.result) ?? .neutral)
-            return choose(isRetry: isRetry, waiting: true, reason: failure.map(RequestCounter.retries(after:)))
+            if let failure {
+                count(failure)
+                leaveAttempt()
+                releaseServer(verdict(failure))
+            }
+            return choose(isRetry: isRetry, reason: failure.map(RequestCounter.init(retryAfter:)))
         case .chooseInstead: return chooseInstead()
         case .open(let server): return open(server, fresh: false)
         case .openFresh(let server):
             serverMetrics(server).counters.add(.staleConnections)
-            closeServer()
+            leaveAttempt()
             return open(server, fresh: true)
         case .send:
             sendRequest()
@@ -174,14 +180,15 @@ final class ExchangeDriver {
         // Nothing of the last attempt may reach into this one.
         responseParser = ResponseParser()
         isRequestBroken = false
-        let mayReplay = requestHead.method.isIdempotent && (requestPump.isSourceDone || machine.wantsBody)
-        if !fresh, let kept = worker.leaseIdle(backend: backend, server: index, mayReplay: mayReplay) {
+        hasOwnFault = false
+        if !fresh, let kept = worker.leaseIdle(backend: backend, server: index, mayReplay: machine.isRepeatable) {
             kept.lease(self, worker)
             server = kept
             times.connected = worker.now
             return .connected(isKept: true)
         }
         guard let connection = worker.connect(backend: backend, server: index) else {
+            hasOwnFault = true
             return .serverFailed(.connect)
         }
         connection.driver = self
@@ -239,7 +246,7 @@ final class ExchangeDriver {
             retryAfter: retryAfter)
         Replies.write(failure, context, to: client.wire.outputBlock(worker.loop))
         let rest = requestPump.isSourceDone ? nil : requestPump
-        end(.replied(failure), status: failure.status, plan.settings.ejectOn.result(failure))
+        end(.replied(failure), status: failure.status, verdict(failure))
         client.exchangeEnded(keeping: keeps, rest: rest)
     }
 
@@ -249,7 +256,7 @@ final class ExchangeDriver {
     }
 
     private func cut(_ failure: Failure) {
-        end(.cut(failure), status: responseHead.status, plan.settings.ejectOn.result(failure))
+        end(.cut(failure), status: responseHead.status, verdict(failure))
         client?.close(resetting: leavingFraming == .untilClose)
     }
 
@@ -277,11 +284,6 @@ final class ExchangeDriver {
         }
         releaseServer(result)
         if let log = worker.shared.accessLog { log(accessLine(disposition, status ?? shown, server: last)) }
-    }
-
-    /// Counts a failed attempt against the server that holds it.
-    private func count(_ failure: Failure) {
-        if let slot, failure.isServersFault { serverMetrics(slot.server).counters.add(.failures) }
     }
 
     private func countBytes(_ server: Int) {

@@ -58,8 +58,12 @@ extension ExchangeDriver {
 }
 
 extension ClientConnection {
-    /// Tells of a request whose head was refused: of it nothing is certain but who sent it.
-    func logRefusal(_ failure: Failure) {
+    /// Counts and tells a request that never came to an exchange: of it nothing is certain but who sent it.
+    func countUnstarted(_ disposition: Disposition, status: Int?) {
+        let metrics = worker.metrics.unrouted
+        metrics.counters.add(.requests)
+        metrics.count(disposition, status: status)
+        metrics.duration.observe(worker.now - requestBegan)
         guard let log = worker.shared.accessLog else { return }
         var record = AccessRecord()
         record.endedAt = worker.shared.wallTime
@@ -67,8 +71,8 @@ extension ClientConnection {
         record.method = "-"
         record.path = "-"
         record.version = "-"
-        record.status = failure.status
-        record.end = Disposition.replied(failure).word
+        record.status = status ?? 0
+        record.end = disposition.word
         record.total = worker.now - requestBegan
         log(record.line)
     }

@@ -30,7 +30,7 @@ final class StatsAnswer {
 }
 
 /// A page that is made of statistics.
-enum OwnPage: Sendable { case stats, metrics }
+public enum OwnPage: Sendable { case stats, metrics }
 
 /// What of a request to ballast's own listener decides how it is answered.
 struct OwnRequest {
@@ -72,7 +72,7 @@ extension ClientConnection {
             return reply(OwnContent(status: 404, body: body), to: request)
         }
         compose(request)
-        worker.shared.compose(request.page, for: token)
+        worker.compose(request.page, for: token)
     }
 
     /// The page is there.
@@ -88,7 +88,8 @@ extension ClientConnection {
 
     private func reply(_ content: OwnContent, to request: OwnRequest) {
         var text = "HTTP/1.1 \(content.status) \(Replies.reason(content.status))\r\nContent-Type: \(content.type)\r\n"
-        text += "Content-Length: \(content.body.utf8.count)\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+        text +=
+            "Content-Length: \(content.body.utf8.count)\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
         text += "Content-Security-Policy: \(StatsPage.securityPolicy)\r\nReferrer-Policy: no-referrer\r\n"
         if content.status == 405 { text += "Allow: GET, HEAD\r\n" }
         if content.status == 503 { text += "Retry-After: 1\r\n" }

@@ -11,20 +11,26 @@ public struct BackendRules: Sendable {
     public var queue: Int
     /// Retries at a time, in parts of 100 of the running requests; `retryFloor` are always allowed.
     public var retryBudgetPercent: Int
+    /// How long a request may wait in line.
+    public var patience: Duration
     /// How soon a server that is down can be back: what a client is told when none can serve.
     public var recovery: Duration
 
     public static let retryFloor = 3
+    /// Seconds that a client is told to stay away, at most.
+    static let longestRetryAfter = 60
 
     public init(
         health: HealthRule = HealthRule(), ejection: EjectionRule = EjectionRule(), slowStart: Duration = .zero,
-        queue: Int = 1000, retryBudgetPercent: Int = 20, recovery: Duration = .seconds(6)
+        queue: Int = 1000, retryBudgetPercent: Int = 20, patience: Duration = .seconds(30),
+        recovery: Duration = .seconds(6)
     ) {
         self.health = health
         self.ejection = ejection
         self.slowStart = slowStart
         self.queue = queue
         self.retryBudgetPercent = retryBudgetPercent
+        self.patience = patience
         self.recovery = recovery
     }
 }
@@ -62,6 +68,8 @@ public struct Aftermath: Sendable, Equatable {
     public var changes: [StateChange] = []
     /// Something has begun that ends by time: `tend` is to be called.
     public var isTimed = false
+    /// Whether any server can serve now, where that has changed.
+    public var canServe: Bool?
     public init() {}
 }
 
@@ -203,11 +211,15 @@ struct Admission: Sendable {
     private mutating func changed(
         _ server: Int, from before: ServerState, _ now: Duration, _ aftermath: inout Aftermath
     ) {
+        let couldServe = canServe
         refresh(server, now)
         let state = conditions[server].state
+        if couldServe != canServe { aftermath.canServe = canServe }
         if state != before { aftermath.changes.append(StateChange(server: server, state: state)) }
         aftermath.isTimed = aftermath.isTimed || conditions[server].nextChange(now) != nil
     }
+
+    private var canServe: Bool { usableCounts[0] + usableCounts[1] + usableCounts[2] > 0 }
 
     /// Whether one more may be ejected: not above the limit, and never the last that can serve.
     private func mayEject(_ server: Int) -> Bool {
@@ -313,10 +325,12 @@ struct Admission: Sendable {
 
     /// In how many whole seconds a refused client should come again.
     mutating func retryAfter(_ now: Duration) -> Int {
-        guard usableCounts[0] + usableCounts[1] + usableCounts[2] > 0 else {
+        guard canServe else {
             return max(1, Int((rules.recovery / .seconds(1)).rounded(.up)))
         }
-        return drain.time(for: line.count + 1, now: now, longest: 30)
+        // Where nothing says how fast it goes, as long as this client would have been let wait.
+        let seconds = drain.time(for: line.count + 1, now: now) ?? Int((rules.patience / .seconds(1)).rounded(.up))
+        return max(1, min(BackendRules.longestRetryAfter, seconds))
     }
 
     // MARK: For people

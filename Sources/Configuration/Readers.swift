@@ -70,7 +70,7 @@ enum Readers {
         backend.servers.append(server)
     }
 
-    private static let options = ["weight", "maxconn", "backup", "disabled"]
+    static let options = ["weight", "maxconn", "backup", "disabled"]
 
     private static func isOption(_ text: String) -> Bool {
         text.contains("=") || options.contains(text) || text == "check"
@@ -221,8 +221,9 @@ enum Readers {
     }
 
     @Sendable static func statsListen(_ stats: inout StatsSettings, _ setting: Setting) throws(Mistake) {
-        stats.listeners.append(try listener(setting))
         stats.isWritten = true
+        if setting.words.count == 1, setting.words[0].text == "off" { return }
+        stats.listeners.append(try listener(setting))
     }
 
     @Sendable static func statsAuth(_ stats: inout StatsSettings, _ setting: Setting) throws(Mistake) {

@@ -19,7 +19,8 @@ public enum ReferenceText {
 
             Every key, from the table in `Sources/Configuration`; `ballast --dump` prints the values in effect with where each
             came from. Durations are written like `500ms`, `10s`, `5m`, `1h30m`, sizes like `512`, `16k`, `64m`, percentages
-            like `20%`. Keys marked with + may stand several times.
+            like `20%`. Keys marked with + may stand several times. How a file is written, what the states of a server mean and
+            what signals do stands in [operations.md](operations.md).
 
             """
         for place in places {

@@ -107,7 +107,7 @@ extension Schema {
     static let statsKeys: [Key] = [
         .stats(
             "listen", .words(Readers.statsListen), default: StatsSettings.defaultText, repeats: true,
-            "Where the page, /metrics, /healthz and /readyz are served."),
+            "Where the page, /metrics, /healthz and /readyz are served; off serves them nowhere."),
         .stats(
             "auth", .words(Readers.statsAuth), default: nil, sample: "none",
             "none lets anybody look who can connect; without it only loopback addresses are served."),

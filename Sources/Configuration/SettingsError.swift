@@ -10,7 +10,7 @@ public struct SettingsError: Error, Equatable, Sendable {
     /// Told, but no reason to refuse.
     public var isWarning = false
 
-    /// Errors that one run reports at most.
+    /// Errors that one run reports at most; how many more there are is told.
     public static let limit = 20
 
     public init(_ position: Position, _ message: String, source: String = "", width: Int = 1) {
@@ -57,7 +57,18 @@ enum Suggestion {
         nearest(to: word, among: candidates).map { "; did you mean '\($0)'?" } ?? ""
     }
 
+    /// What other balancers call it, where no letters lead there.
+    private static let synonyms: [String: String] = [
+        "leastconn": "least-connections", "least-conn": "least-connections", "least_conn": "least-connections",
+        "roundrobin": "round-robin", "source": "ip-hash", "bind": "listen", "workers": "threads",
+        "worker-processes": "threads", "nbthread": "threads", "interval": "health-every", "inter": "health-every",
+        "health-interval": "health-every", "rise": "health-rise", "fall": "health-fall", "log": "access-log",
+        "timeout-server": "timeout-idle", "timeout-read": "timeout-idle", "proxy-read-timeout": "timeout-idle",
+        "upstream": "servers", "max-conns": "maxconn", "keepalive-timeout": "timeout-keepalive",
+    ]
+
     static func nearest(to word: String, among candidates: [String]) -> String? {
+        if let meant = synonyms[word], candidates.contains(meant) { return meant }
         let limit = min(2, max(1, word.utf8.count / 3))
         // No key is longer; and the work grows with the square.
         guard word.utf8.count <= 64 else { return nil }

@@ -12,6 +12,7 @@ extension SettingsLoader {
             if backend.servers.isEmpty { failEmpty(backend) }
             checkServers(backend)
             checkQueue(backend)
+            checkIdleSettings(backend)
         }
         checkStats()
         checkListeners()
@@ -42,12 +43,12 @@ extension SettingsLoader {
                 if backend.servers[..<index].contains(where: {
                     $0.name == nil && $0.host == server.host && $0.port == server.port
                 }) {
-                    errors.append(SettingsError(server.position, "the server \(server.authority) stands twice"))
+                    fail(server.position, "the server \(server.authority) stands twice")
                 }
                 continue
             }
             if backend.servers[..<index].contains(where: { $0.name == name }) {
-                errors.append(SettingsError(server.position, "two servers are called '\(name)'"))
+                fail(server.position, "two servers are called '\(name)'")
             }
         }
     }
@@ -60,6 +61,32 @@ extension SettingsLoader {
             let text = "'\(setting.key)' has no effect without 'maxconn'; write for example: maxconn = 10"
             if !warnings.contains(where: { $0.position == setting.position }) { warn(setting, text) }
         }
+    }
+
+    /// An error at a place that a setting has, with its line.
+    mutating func fail(_ position: Position, _ message: String) {
+        let setting = sections.lazy.flatMap(\.settings).first { $0.position == position }
+        errors.append(setting?.error(message) ?? SettingsError(position, message))
+    }
+
+    /// Settings that say nothing, because another one switches off what they are about.
+    private mutating func checkIdleSettings(_ backend: BackendSettings) {
+        let own = section(of: backend)?.settings ?? sections[0].settings
+        if backend.health == .off, let setting = own.first(where: { $0.key.hasPrefix("health-") }) {
+            warn(setting, "'\(setting.key)' has no effect: health is off")
+        }
+        if backend.retries == 0,
+            let setting = own.first(where: { ["retry-on", "replay", "retry-budget"].contains($0.key) })
+        {
+            warn(setting, "'\(setting.key)' has no effect: retries is 0")
+        }
+        guard let first = backend.servers.first, backend.servers.allSatisfy({ $0.isDisabled || $0.weight == 0 }) else {
+            return
+        }
+        var warning = SettingsError(
+            first.position, "no server of '\(backend.name)' takes requests: all are disabled or have weight 0")
+        warning.isWarning = true
+        warnings.append(warning)
     }
 
     private mutating func warn(_ setting: Setting, _ text: String) {
@@ -78,11 +105,10 @@ extension SettingsLoader {
             ]
         }
         for listener in settings.stats.listeners where !settings.stats.isOpen && listener.address?.isLoopback != true {
-            errors.append(
-                SettingsError(
-                    listener.position,
-                    "[stats] on \(listener.text) would show everything to everybody who can connect; use a loopback "
-                        + "address, or write 'auth = none' into [stats] if the network protects it"))
+            fail(
+                listener.position,
+                "[stats] on \(listener.text) would show everything to everybody who can connect; use a loopback "
+                    + "address, or write 'auth = none' into [stats] if the network protects it")
         }
     }
 
@@ -100,10 +126,9 @@ extension SettingsLoader {
                 settings.stats.listeners = []
                 continue
             }
-            errors.append(
-                SettingsError(
-                    listener.position,
-                    "\(listener.text) and \(twin.text) at \(twin.position) are the same port of the same address"))
+            fail(
+                listener.position,
+                "\(listener.text) and \(twin.text) at \(twin.position) are the same port of the same address")
         }
     }
 

@@ -80,7 +80,11 @@ public struct SettingsLoader {
             let lines = (left.element.position.line, right.element.position.line)
             return lines.0 != lines.1 ? lines.0 < lines.1 : left.offset < right.offset
         }
-        return .refused(Array(order.map(\.element).prefix(SettingsError.limit)))
+        var told = Array(order.map(\.element).prefix(SettingsError.limit))
+        if order.count > told.count {
+            told.append(SettingsError(whole, "and \(order.count - told.count) more"))
+        }
+        return .refused(told)
     }
 
     private func fileOrder(_ error: SettingsError) -> Int {
@@ -130,7 +134,11 @@ public struct SettingsLoader {
             }
             place = .stats
         case _:
-            fail("unknown section [\(kind)]" + Suggestion.text(for: kind, among: Schema.sections))
+            let hint = Suggestion.text(for: kind, among: Schema.sections)
+            let sections =
+                kind == "global" || kind == "defaults"
+                ? "; its keys stand before the first section" : "; there are [backend NAME] and [stats]"
+            fail("unknown section [\(kind)]" + (hint.isEmpty ? sections : hint))
             return nil
         }
         let section = Section(place: place, name: name, position: position, source: source)
@@ -220,9 +228,7 @@ public struct SettingsLoader {
             return
         }
         if let server = template.servers.first {
-            errors.append(
-                SettingsError(
-                    server.position, "a global 'server' and a [backend] exclude each other; move it into the section"))
+            fail(server.position, "a global 'server' and a [backend] exclude each other; move it into the section")
         }
         for section in sections where section.place == .backend { applyBackend(section) }
     }

@@ -18,7 +18,11 @@ enum Values {
             let unit = rest.prefix { $0.isASCII && $0.isLetter }
             rest = rest.dropFirst(unit.count)
             guard let number = Int(digits), number <= 1_000_000_000 else {
-                throw Mistake("'\(text)' is not a duration")
+                let hint = text.contains(".") ? "; write whole numbers, like 1500ms" : ""
+                throw Mistake("'\(text)' is not a duration\(hint)")
+            }
+            guard !rest.hasPrefix(".") else {
+                throw Mistake("'\(text)' is not a duration; write whole numbers, like 1500ms")
             }
             guard !unit.isEmpty else {
                 throw Mistake("'\(text)' has no unit; write \(digits)s, \(digits)ms or \(digits)m")
@@ -107,6 +111,7 @@ enum Values {
 
     /// `[ADDRESS]:PORT` of a listener; no address is all of the machine.
     static func listener(_ text: String) throws(Mistake) -> (address: IPAddress?, port: UInt16) {
+        if text.hasPrefix("unix:") { throw Mistake("UNIX sockets are not supported by this version") }
         if text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) {
             throw Mistake("'\(text)' is not [ADDRESS]:PORT; write :\(text)")
         }
@@ -121,6 +126,10 @@ enum Values {
 
     /// `host:port`, `[v6]:port` or `http://host[:port]` of a server.
     static func server(_ text: String) throws(Mistake) -> (host: String, port: UInt16) {
+        if text.hasPrefix("unix:") { throw Mistake("UNIX sockets are not supported by this version") }
+        if text.contains("=") {
+            throw Mistake("options like '\(text)' need a line of their own: server = HOST:PORT \(text)")
+        }
         if text.hasPrefix("https://") {
             throw Mistake("TLS to servers is not supported by this version; write http://")
         }
@@ -134,7 +143,9 @@ enum Values {
             }
         }
         let (host, port) = try hostAndPort(String(rest))
-        guard !host.isEmpty, port > 0 else { throw Mistake("'\(text)' is not host:port") }
+        guard !host.isEmpty, port > 0 else {
+            throw Mistake("'\(text)' is not host:port, with a port from 1 to 65535")
+        }
         guard host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else { throw Mistake("'\(host)' is not a host name") }
         return (host, port)
     }

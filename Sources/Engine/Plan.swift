@@ -27,7 +27,7 @@ public final class BackendPlan: Sendable {
             ejection: EjectionRule(
                 after: settings.ejectAfter, base: settings.ejectFor, limitPercent: settings.ejectLimit),
             slowStart: settings.slowStart, queue: settings.queue, retryBudgetPercent: settings.retryBudget,
-            recovery: settings.healthEvery * settings.healthRise)
+            patience: settings.timeoutQueue, recovery: settings.healthEvery * settings.healthRise)
         backend = Backend(name: settings.name, servers: servers, policy: policy, rules: rules)
         limits = TimeLimits(
             queue: settings.timeoutQueue, connect: settings.timeoutConnect, response: settings.timeoutResponse,

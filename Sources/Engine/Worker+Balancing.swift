@@ -1,5 +1,6 @@
 // What a worker has to do with the others: slots that travel between requests, servers that change, and counting.
 import Balancing
+import Configuration
 import EventLoop
 import Metrics
 import Relay
@@ -34,6 +35,12 @@ extension Worker {
             }
         }
         for change in aftermath.changes { tell(change, backend, reason) }
+        if let canServe = aftermath.canServe {
+            let name = plan.backends[backend].settings.name
+            log.say(
+                canServe ? .info : .error,
+                canServe ? "\(name) serves again" : "\(name): no server can serve; its requests are answered with 503")
+        }
         if aftermath.isTimed { shared.send(.tend(backend: backend), to: 0) }
     }
 
@@ -60,7 +67,11 @@ extension Worker {
     private func tell(_ change: StateChange, _ backend: Int, _ reason: String?) {
         let group = plan.backends[backend].backend
         let name = "\(group.name)/\(group.servers[change.server].name)"
-        let why = reason.map { ": \($0)" } ?? (change.state == .ejected ? ": its requests failed in a row" : "")
+        let why =
+            reason.map { ": \($0)" }
+            ?? (change.state == .ejected
+                ? ": \(plan.backends[backend].settings.ejectAfter) requests failed in a row, or the one that tried it"
+                : "")
         let isWorse = [ServerState.down, .ejected, .busy].contains(change.state)
         log.say(isWorse ? .warning : .info, "\(name) is \(change.state.word)\(why)")
         if change.state == .down { shared.sendToAll(.serverIsDown(backend: backend, server: change.server)) }

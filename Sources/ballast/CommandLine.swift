@@ -32,7 +32,8 @@ enum Command: Equatable {
           -v, --version       the version
           -h, --help          this text
 
-        Signals: TERM or INT stops accepting and lets running requests finish; a second one, or QUIT, stops now.
+        Signals: TERM or INT stops accepting and lets running requests finish; a second one, or QUIT, stops now; USR1
+        opens log files anew.
 
         """
 
@@ -45,7 +46,11 @@ enum Command: Equatable {
         var defines: [String] = []
         var isTest = false
         var isDump = false
-        var rest = arguments[...]
+        // --name=value is --name value.
+        var rest = arguments.flatMap { word -> [String] in
+            guard word.hasPrefix("--"), let equals = word.firstIndex(of: "=") else { return [word] }
+            return [String(word[..<equals]), String(word[word.index(after: equals)...])]
+        }[...]
         while let word = rest.popFirst() {
             switch word {
             case "-c", "--config":
@@ -76,7 +81,10 @@ enum Command: Equatable {
         file: String?, listen: [String], servers: [String], defines: [String]
     ) throws(Mistake) -> ConfigurationOrigin {
         if let file {
-            guard listen.isEmpty, servers.isEmpty else {
+            guard servers.isEmpty || !listen.isEmpty else {
+                throw Mistake(text: "'\(servers[0])' is too much: the file says which servers there are")
+            }
+            guard listen.isEmpty else {
                 throw Mistake(
                     text: "-c and -l exclude each other: a file says where to listen and which servers there are")
             }
@@ -84,6 +92,9 @@ enum Command: Equatable {
         }
         guard !listen.isEmpty || !servers.isEmpty else { return .file(defaultFile, defines: defines) }
         guard !listen.isEmpty else {
+            if servers[0].hasSuffix(".ini") || servers[0].hasSuffix(".conf") || servers[0].hasSuffix(".cfg") {
+                throw Mistake(text: "'\(servers[0])' is a file; write ballast -c \(servers[0])")
+            }
             throw Mistake(text: "'\(servers[0])' is a server, but where to listen is missing; add -l :8080")
         }
         guard !servers.isEmpty else {

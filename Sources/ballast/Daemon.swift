@@ -35,6 +35,8 @@ final class Daemon {
         Machine.ignoreBrokenPipes()
         let limited = settingsWithin(descriptors: Machine.raiseDescriptorLimit())
         let workers: Workers
+        let ended = DispatchSemaphore(value: 0)
+        let signals: Signals
         do {
             let plan = try Loading.plan(limited)
             let count = limited.threads ?? Machine.usableProcessors
@@ -49,13 +51,16 @@ final class Daemon {
                 accessLog: tell,
                 droppedLogLines: { writer.droppedCount + (access === writer ? 0 : access?.droppedCount ?? 0) })
             workers = try Workers(shared, seed: UInt64.random(in: .min ... .max))
+            // Before anybody is told that it is ready: what is sent then must be heard.
+            signals = watchSignals(workers, ended)
             announce(plan, workers, count)
         } catch {
             log.say(.error, "\(error)")
             return 1
         }
         workers.start()
-        waitForEnd(of: workers)
+        ended.wait()
+        withExtendedLifetime(signals) {}
         log.say(.info, "stopped; \(workers.summary)")
         return 0
     }
@@ -65,8 +70,9 @@ final class Daemon {
         var settings = settings
         let room = max(1, (limit - 64) / 2)
         if settings.maxConnections > room {
+            // A little less than asked for is nothing to bother anybody with.
             log.say(
-                .info,
+                room * 10 < settings.maxConnections * 9 ? .warning : .debug,
                 "max-connections is lowered from \(settings.maxConnections) to \(room): the process may open "
                     + "\(limit) descriptors, and a client can take two; raise the limit (ulimit -n, LimitNOFILE)")
             settings.maxConnections = room
@@ -86,10 +92,9 @@ final class Daemon {
         log.say(.info, "ballast \(Version.number) is ready with \(count) worker\(count == 1 ? "" : "s")")
     }
 
-    /// Blocks until the workers have ended after a signal.
-    private func waitForEnd(of workers: Workers) {
-        let ended = DispatchSemaphore(value: 0)
-        let isStopping = Mutex(false)
+    /// Does what signals ask for, until `ended` is signalled when the workers have ended.
+    private func watchSignals(_ workers: Workers, _ ended: DispatchSemaphore) -> Signals {
+        let isStopping = Mutex<Duration?>(nil)
         let timeout = settings.shutdownTimeout
         let drain = workers.drain
         let abort = workers.abort
@@ -97,10 +102,14 @@ final class Daemon {
         let log = log
         let signals = Signals(queue: control)
         signals.on(StopSignal.allCases) { signal in
-            let isFirst = isStopping.withLock { stopping in
-                defer { stopping = true }
-                return !stopping
+            let now = Machine.monotonicTime
+            let firstAt = isStopping.withLock { first -> Duration? in
+                defer { first = first ?? now }
+                return first
             }
+            let isFirst = firstAt == nil
+            // A wrapper may send to the process and to its group: twice in one breath is once.
+            if let firstAt, signal != .quit, now - firstAt < .milliseconds(200) { return }
             if isFirst { drain { ended.signal() } }
             guard isFirst, signal != .quit else {
                 log.say(.warning, "\(signal.name): stopping now")
@@ -116,7 +125,12 @@ final class Daemon {
         signals.onHangUp {
             log.say(.warning, "HUP: this version cannot reload; restart it to read the configuration again")
         }
-        ended.wait()
-        withExtendedLifetime(signals) {}
+        let writers = [writer, accessWriter].compactMap { $0 }
+        signals.onReopen {
+            log.say(.info, "USR1: reopening log files")
+            for writer in writers { writer.reopen { log.say(.error, $0) } }
+        }
+        signals.onUnknown { log.say(.warning, "USR2: this version does not know it") }
+        return signals
     }
 }

@@ -43,6 +43,22 @@ enum Loading {
         }
     }
 
+    /// What is wrong outside of the files: names without an address, a log that cannot be written. Blocks.
+    static func outsideMistakes(_ settings: Settings) -> String? {
+        var text = ""
+        for backend in settings.backends {
+            for entry in backend.servers {
+                do throws(Resolver.Failure) { _ = try Resolver.addresses(of: entry.host) } catch {
+                    text += "\(entry.position): error: \(error)\n"
+                }
+            }
+        }
+        if settings.accessLog.hasPrefix("/"), !File.mayAppend(to: settings.accessLog) {
+            text += "error: the access log '\(settings.accessLog)' cannot be written\n"
+        }
+        return text.isEmpty ? nil : text
+    }
+
     /// A name that has no address.
     struct Unresolved: Error, CustomStringConvertible {
         let position: Position

@@ -12,11 +12,16 @@ final class LogWriter: Sendable {
     private static let patience = DispatchTimeInterval.seconds(1)
 
     private let queue = DispatchQueue(label: "ballast.log")
-    private let target: LogFile
+    private let target: Mutex<LogFile>
+    /// Nil is standard error.
+    private let path: String?
     private let lines = Mutex<[String]>([])
     private let dropped = Atomic<Int>(0)
 
-    init(_ target: LogFile) { self.target = target }
+    init(_ target: LogFile, path: String? = nil) {
+        self.target = Mutex(target)
+        self.path = path
+    }
 
     /// The writer of the access log; nil where there is none.
     /// - Parameter beside: the writer of standard error.
@@ -25,7 +30,7 @@ final class LogWriter: Sendable {
         case "off": return nil
         case "stderr": return standardError
         case _:
-            do throws(SystemError) { return LogWriter(try LogFile(appendingTo: place)) } catch {
+            do throws(SystemError) { return LogWriter(try LogFile(appendingTo: place), path: place) } catch {
                 throw Unwritable(path: place, error: error)
             }
         }
@@ -54,13 +59,28 @@ final class LogWriter: Sendable {
         if isFirst { queue.async { self.drain() } }
     }
 
+    /// Opens the file anew, behind everything that was said: it was moved away.
+    func reopen(failed: @escaping @Sendable (String) -> Void) {
+        guard let path else { return }
+        queue.async {
+            self.drain()
+            do throws(SystemError) {
+                let file = try LogFile(appendingTo: path)
+                self.target.withLock { $0 = file }
+            } catch {
+                failed("\(Unwritable(path: path, error: error)); the old one is still written")
+            }
+        }
+    }
+
     private func drain() {
         let waiting = lines.withLock { lines -> [String] in
             defer { lines.removeAll(keepingCapacity: true) }
             return lines
         }
         guard !waiting.isEmpty else { return }
-        let lost = target.write(waiting.joined()) ? 0 : waiting.count
+        let file = target.withLock { $0 }
+        let lost = file.write(waiting.joined()) ? 0 : waiting.count
         if lost > 0 { dropped.wrappingAdd(lost, ordering: .relaxed) }
     }
 

@@ -13,6 +13,12 @@ final class Signals {
         watch(Machine.hangUpSignal, body)
     }
 
+    /// USR1: log files were moved away.
+    func onReopen(_ body: @escaping @Sendable () -> Void) { watch(Machine.firstUserSignal, body) }
+
+    /// Signals that have no meaning here would end the process by default.
+    func onUnknown(_ body: @escaping @Sendable () -> Void) { watch(Machine.secondUserSignal, body) }
+
     func on(_ signals: [StopSignal], _ body: @escaping @Sendable (StopSignal) -> Void) {
         for signal in signals { watch(signal.number) { body(signal) } }
     }

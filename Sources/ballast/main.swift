@@ -16,13 +16,17 @@ do throws(Command.Mistake) {
         File.write(Version.text, to: 1)
     case .test(let origin):
         switch Loading.settings(from: origin) {
-        case .loaded(let loaded): File.write(loaded.warnings + "the configuration is valid\n", to: 1)
+        case .loaded(let loaded):
+            File.write(loaded.warnings, to: 2)
+            if let text = Loading.outsideMistakes(loaded.settings) { refuse(text) }
+            File.write("the configuration is valid\n", to: 1)
         case .refused(let text): refuse(text)
         }
     case .dump(let origin):
         switch Loading.settings(from: origin) {
         case .loaded(let loaded):
             File.write(loaded.warnings, to: 2)
+            if let text = Loading.outsideMistakes(loaded.settings) { refuse(text) }
             File.write(loaded.dump, to: 1)
         case .refused(let text): refuse(text)
         }

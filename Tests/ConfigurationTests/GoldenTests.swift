@@ -158,7 +158,8 @@ private let minimal = "listen = :8080\nservers = a:1\n"
             Issue.record("accepted")
             return
         }
-        #expect(errors.count == SettingsError.limit)
+        #expect(errors.count == SettingsError.limit + 1)
+        #expect(errors.last?.text == "main.ini: error: and 30 more\n")
     }
 
     @Test func binaryFilesAreRefused() {
@@ -319,6 +320,12 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         ("timeout-head = 1ms", "'1ms' is out of range: 100ms to 7d"), ("head-limit = 1t", "'1t' is not a size"),
         ("head-limit = 1g", "'1g' is out of range: 1k to 48k"), ("threads = many", "'many' is not a whole number"),
         ("fields-limit = 3", "3 is out of range: 8 to 256"), ("balance = latency", "the choices are"),
+        ("balance = leastconn", "did you mean 'least-connections'?"),
+        ("bind = :1", "did you mean 'listen'?"), ("workers = 2", "did you mean 'threads'?"),
+        ("timeout-idle = 1.5s", "write whole numbers, like 1500ms"), ("[global]", "stand before the first section"),
+        ("servers = a:1 weight=2", "server = HOST:PORT weight=2"),
+        ("listen = unix:/x", "UNIX sockets are not supported"),
+        ("servers = a:0", "a port from 1 to 65535"),
         ("health = GET", "'GET' is not a check"), ("health = /x", "write GET /x"),
         ("retry-on = connect resett", "did you mean 'reset'?"), ("retry-on = 200", "'200' is no failure"),
         ("eject-on = 503", "it never ejects"), ("retry-budget = 20", "write 20%"),

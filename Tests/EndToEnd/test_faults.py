@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 import requests
@@ -296,8 +297,16 @@ def test_a_second_term_stops_now(start, replicas):
     pieces = answer.iter_content(1)
     next(pieces)
     ballast.process.signal(signal.SIGTERM)
-    ballast.process.line("may finish")
+    # Two in one breath are one: wrappers send to a process and to its group.
     ballast.process.signal(signal.SIGTERM)
+    ballast.process.line("may finish")
+    next(pieces)
+
+    def ended():
+        ballast.process.signal(signal.SIGTERM)
+        return ballast.process.process.poll() is not None
+
+    wait_until(ended, "a second TERM to count")
     assert ballast.process.wait() == 0
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         for _ in pieces:
@@ -362,7 +371,16 @@ def test_help_and_version():
 def test_few_descriptors_pause_accepting_and_nothing_else(start, replicas):
     ballast = start(replicas[:1], "health = off")
     pid = ballast.process.process.pid
-    opened = len(os.listdir(f"/proc/{pid}/fd"))
+    opened = 0
+
+    def settled():
+        # Signals get their descriptors a moment after ballast is ready.
+        nonlocal opened
+        before, opened = opened, len(os.listdir(f"/proc/{pid}/fd"))
+        time.sleep(0.1)
+        return opened == before
+
+    wait_until(settled, "the descriptors to settle")
     subprocess.run(["prlimit", f"--nofile={opened + 6}:{opened + 6}", "--pid", str(pid)], check=True)
     held = [socket.create_connection(("127.0.0.1", ballast.port), timeout=patience) for _ in range(12)]
     ballast.process.line("cannot accept")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -196,3 +197,40 @@ def test_a_public_page_without_auth_does_not_start(tmp_path):
     file.write_text("listen = :8080\nservers = 10.0.0.1:8000\n[stats]\nlisten = 0.0.0.0:9000\n")
     checked = subprocess.run([binary, "-t", "-c", file], capture_output=True, text=True)
     assert checked.returncode == 2 and "auth = none" in checked.stderr
+
+
+def test_logs_are_opened_anew_and_stray_signals_survived(start, replicas, tmp_path):
+    log = tmp_path / "access.log"
+    ballast = start(replicas[:1], f"access-log = {log}", "health = off")
+    requests.get(ballast.url + "/predict", timeout=patience)
+    wait_until(lambda: log.exists() and log.read_text().count("\n") == 1, "a line")
+    log.rename(tmp_path / "access.log.1")
+    ballast.process.signal(signal.SIGUSR1)
+    wait_until(log.exists, "the new file")
+    for number in (signal.SIGUSR2, signal.SIGHUP):
+        ballast.process.signal(number)
+    ballast.process.line("USR2: this version does not know it")
+    ballast.process.line("HUP: this version cannot reload")
+    requests.get(ballast.url + "/predict", timeout=patience)
+    wait_until(lambda: log.read_text().count("\n") == 1, "a line in the new file")
+    assert (tmp_path / "access.log.1").read_text().count("\n") == 1
+
+
+def test_the_test_looks_outside_the_file(tmp_path):
+    file = tmp_path / "a.ini"
+    file.write_text("listen = :8080\nservers = no.such.host.invalid:80\naccess-log = /no/such/folder/log\n")
+    checked = subprocess.run([binary, "-t", "-c", file], capture_output=True, text=True)
+    assert checked.returncode == 2
+    assert f"{file}:2:1: error: cannot resolve 'no.such.host.invalid'" in checked.stderr
+    assert "'/no/such/folder/log' cannot be written" in checked.stderr
+
+
+def test_the_page_can_be_switched_off(replicas, tmp_path):
+    file = tmp_path / "a.ini"
+    file.write_text(f"listen = 127.0.0.1:0\nservers = 127.0.0.1:{replicas[0].port}\n[stats]\nlisten = off\n")
+    process = Process([binary, "-c", file], stream="stderr")
+    try:
+        process.line("is ready")
+        assert not any("statistics" in line for line in process.lines)
+    finally:
+        process.kill()

@@ -44,6 +44,13 @@ public enum File {
         return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
+    /// Whether the file at `path` could be appended to, or made; touches nothing.
+    public static func mayAppend(to path: String) -> Bool {
+        if unsafe access(path, F_OK) == 0 { return unsafe access(path, W_OK) == 0 }
+        let folder = path.lastIndex(of: "/").map { path[...$0] } ?? "."
+        return unsafe access(String(folder), W_OK | X_OK) == 0
+    }
+
     /// Writes all of `text` to a descriptor that may block; false when it could not.
     @discardableResult
     public static func write(_ text: String, to number: Int32) -> Bool {

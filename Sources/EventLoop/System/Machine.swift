@@ -69,6 +69,8 @@ public enum Machine {
     public static let interruptSignal = SIGINT
     public static let quitSignal = SIGQUIT
     public static let hangUpSignal = SIGHUP
+    public static let firstUserSignal = SIGUSR1
+    public static let secondUserSignal = SIGUSR2
 
     /// Takes a signal's default action away, so that a source can hear of it.
     public static func ignoreSignal(_ number: Int32) { _ = signal(number, SIG_IGN) }

@@ -20,7 +20,11 @@ extension SettingsLoader {
         }
         text += "\n[stats]\n"
         let stats = sections.first { $0.place == .stats }
-        for key in Schema.statsKeys { text += lines(key, stats?.settings ?? [], fallback: []) }
+        if !settings.stats.isWritten, settings.stats.listeners.isEmpty {
+            text += Self.line("listen", "off", "default, but its port is taken above")
+        } else {
+            for key in Schema.statsKeys { text += lines(key, stats?.settings ?? [], fallback: []) }
+        }
         return text
     }
 
@@ -51,12 +55,15 @@ extension SettingsLoader {
             !word.isEmpty && !word.utf8.contains { $0 <= 0x20 || $0 == 0x7f || "\"',#;${}[]".utf8.contains($0) }
         if isPlain { return word }
         var text = ""
-        for character in word {
-            switch character {
-            case "\"", "\\": text += "\\\(character)"
+        // By scalars: a quote with an accent over it is still a quote.
+        for scalar in word.unicodeScalars {
+            switch scalar {
+            case "\"", "\\": text += "\\\(scalar)"
             case "\n": text += "\\n"
             case "\t": text += "\\t"
-            case _: text.append(character)
+            // What would begin a variable stands in literal quotes, which may follow others in one word.
+            case "$": text += "\"'$'\""
+            case _: text.unicodeScalars.append(scalar)
             }
         }
         return "\"\(text)\""

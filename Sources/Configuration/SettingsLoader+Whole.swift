@@ -39,6 +39,9 @@ extension SettingsLoader {
     private mutating func checkServers(_ backend: BackendSettings) {
         for (index, server) in backend.servers.enumerated() {
             guard let name = server.name else {
+                if backend.servers[..<index].contains(where: { $0.name == server.authority }) {
+                    fail(server.position, "two servers are called '\(server.authority)'")
+                }
                 // One entry for each address of a host is what `server` with a name is for.
                 if backend.servers[..<index].contains(where: {
                     $0.name == nil && $0.host == server.host && $0.port == server.port
@@ -47,7 +50,8 @@ extension SettingsLoader {
                 }
                 continue
             }
-            if backend.servers[..<index].contains(where: { $0.name == name }) {
+            let isTaken = backend.servers[..<index].contains { ($0.name ?? $0.authority) == name }
+            if isTaken {
                 fail(server.position, "two servers are called '\(name)'")
             }
         }

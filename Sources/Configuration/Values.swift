@@ -30,7 +30,9 @@ enum Values {
             guard let value = units.first(where: { $0.name == unit })?.value else {
                 throw Mistake("'\(unit)' is not a unit of time; the units are ms, s, m, h and d")
             }
-            total += value * number
+            // No bound is near this; sums of sums would leave the number's range.
+            guard total < .seconds(1_000_000_000) else { throw Mistake("'\(text)' is out of range") }
+            total += value * min(number, 1_000_000_000)
         }
         return try bounded(total, text, bounds)
     }

@@ -36,6 +36,11 @@ extension Worker {
         role == .stats ? shared.statsClients.hasRoom : !isDraining && shared.clients.hasRoom
     }
 
+    /// Closes a connection of ballast's own page that waits for its client, so that a check gets through.
+    func makeRoomForStats() {
+        clients.all.first { $0.role == .stats && $0.isAwaitingHead }?.close()
+    }
+
     func addClient(_ socket: SocketID, peer: Endpoint, of listener: Listener) {
         if listener.role == .stats {
             shared.statsClients.take()

@@ -37,7 +37,8 @@ public struct Exchange: Sendable {
         case requestEnded
         /// Bytes of a response arrived that are no whole head yet.
         case responseBegan
-        case interimHead
+        /// `isContinue`: it is the 100 that a client has asked for.
+        case interimHead(isContinue: Bool)
         case finalHead(status: Int)
         case bodyBytes
         case responseEnded
@@ -200,7 +201,8 @@ public struct Exchange: Sendable {
         switch event {
         case .responseBegan:
             return .none
-        case .interimHead:
+        case .interimHead(let isContinue):
+            facts.hasForwarded = facts.hasForwarded || !isContinue
             interimHeads += 1
             guard interimHeads <= Self.maximumInterimHeads else {
                 return attemptFailed(.badResponse(.tooManyInterimResponses), now: now)

@@ -13,6 +13,8 @@ public struct AttemptFacts: Sendable {
     public var hasLostBody = false
     /// A byte of a response arrived: the server is at work, or done.
     public var hasResponse = false
+    /// An interim response went to the client, besides the 100 that it asked for.
+    public var hasForwarded = false
     /// The connection had carried a request before.
     public var isKept = false
 
@@ -89,7 +91,7 @@ public struct RetryRule: Sendable {
     /// Whether a response with `status` is given up for an attempt elsewhere. Nothing of it has been forwarded.
     public func retries(after status: Int, _ facts: AttemptFacts, retried: Int, attempts: Int) -> Bool {
         causes.statuses.contains(status) && retried < retries && attempts < Exclusions.capacity && !facts.hasLostBody
-            && (Self.isRefusal(status) || mayRunTwice(facts))
+            && !facts.hasForwarded && (Self.isRefusal(status) || mayRunTwice(facts))
     }
 }
 

@@ -59,15 +59,15 @@ enum Loading {
         return text.isEmpty ? nil : text
     }
 
-    /// A name that has no address.
-    struct Unresolved: Error, CustomStringConvertible {
+    /// A name that has no address, or stands for two servers.
+    struct Unusable: Error, CustomStringConvertible {
         let position: Position
-        let failure: Resolver.Failure
-        var description: String { "\(position): \(failure)" }
+        let text: String
+        var description: String { "\(position): \(text)" }
     }
 
     /// Resolves every server's name; blocks.
-    static func plan(_ settings: Settings) throws(Unresolved) -> Plan {
+    static func plan(_ settings: Settings) throws(Unusable) -> Plan {
         var backends: [BackendPlan] = []
         for backend in settings.backends {
             backends.append(BackendPlan(backend, servers: try servers(of: backend)))
@@ -75,7 +75,7 @@ enum Loading {
         return Plan(settings, backends: backends)
     }
 
-    private static func servers(of backend: BackendSettings) throws(Unresolved) -> [Server] {
+    private static func servers(of backend: BackendSettings) throws(Unusable) -> [Server] {
         var servers: [Server] = []
         // Entries that share a host name take its addresses one after the other.
         var taken: [String: Int] = [:]
@@ -84,12 +84,16 @@ enum Loading {
             do throws(Resolver.Failure) {
                 addresses = try Resolver.addresses(of: entry.host)
             } catch {
-                throw Unresolved(position: entry.position, failure: error)
+                throw Unusable(position: entry.position, text: "\(error)")
             }
             if entry.isEachAddress {
                 for address in addresses {
                     let endpoint = Endpoint(address, port: entry.port)
                     let server = Server(name: endpoint.description, endpoint: endpoint, maxconn: backend.maxconn)
+                    // A name of its own that looks like this address is another server; twice the same is one.
+                    if let twin = servers.first(where: { $0.name == server.name }), twin.endpoint != endpoint {
+                        throw Unusable(position: entry.position, text: "two servers are called '\(twin.name)'")
+                    }
                     if !servers.contains(where: { $0.name == server.name }) { servers.append(server) }
                 }
             } else {

@@ -292,6 +292,31 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         }
     }
 
+    /// Any word that a configuration can hold is dumped so that it reads back.
+    @Test(arguments: [
+        "${HOME}", "a\u{301}\"b", "\"\u{301}", "x\r\ny", "tab\there", "'single'", "back\\slash", "#hash", "a b", "$",
+        "$$", "é",
+    ]) func wordsReadBack(_ word: String) throws {
+        var scanner = WordScanner(Array(SettingsLoader.quoted(word).utf8), from: 0, end: nil)
+        let read = try scanner.next(expand: { _ in throw Mistake("a variable") })
+        #expect(read.map { Array($0.text.utf8) } == Array(word.utf8))
+        #expect(try scanner.next(expand: { $0 }) == nil)
+    }
+
+    @Test func theDefaultPageGivesWay() throws {
+        var loader = SettingsLoader(sources: sources(["main.ini": "listen = :8404\nservers = a:1\n"]))
+        guard case .loaded(let settings) = loader.load("main.ini") else {
+            Issue.record("refused")
+            return
+        }
+        #expect(settings.stats.listeners.isEmpty)
+        var again = SettingsLoader(sources: sources(["main.ini": loader.dump]))
+        guard case .loaded = again.load("main.ini") else {
+            Issue.record("the dump is refused: \(loader.dump)")
+            return
+        }
+    }
+
     @Test func dumpsHideSecretsAndReadBack() throws {
         let text =
             "listen = :1\nvia = ${file:/secret}\n[backend 'a b']\nserver = 'gpu 1' a:1 weight=2\nhealth = GET /x\nhealth-host = \"x#y\"\n"
@@ -322,6 +347,8 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         ("fields-limit = 3", "3 is out of range: 8 to 256"), ("balance = latency", "the choices are"),
         ("balance = leastconn", "did you mean 'least-connections'?"),
         ("bind = :1", "did you mean 'listen'?"), ("workers = 2", "did you mean 'threads'?"),
+        ("timeout-idle = \(String(repeating: "1000000000d", count: 4))", "is out of range"),
+        ("server = 'a:1' b:2", "two servers are called 'a:1'"),
         ("timeout-idle = 1.5s", "write whole numbers, like 1500ms"), ("[global]", "stand before the first section"),
         ("servers = a:1 weight=2", "server = HOST:PORT weight=2"),
         ("listen = unix:/x", "UNIX sockets are not supported"),

@@ -1,5 +1,6 @@
 """What ballast tells: the page, the metrics, readiness, the access log, the effective settings."""
 
+import os
 import re
 import shutil
 import signal
@@ -234,3 +235,42 @@ def test_the_page_can_be_switched_off(replicas, tmp_path):
         assert not any("statistics" in line for line in process.lines)
     finally:
         process.kill()
+
+
+def test_idle_connections_do_not_lock_a_check_out(start, replicas):
+    ballast = start(replicas[:1], "health = off")
+    host, port = ballast.stats.removeprefix("http://").split(":")
+    held = []
+    try:
+        for number in range(150):
+            held.append(socket.create_connection((host, int(port)), timeout=patience))
+            if number % 2:
+                held[-1].sendall(b"GET /metr")
+        assert requests.get(ballast.stats + "/healthz", timeout=patience).text == "ok\n"
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_a_log_that_is_a_pipe_nobody_reads_is_told(replicas, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    words = [binary, "-l", "127.0.0.1:0", "-D", f"access-log={pipe}", f"127.0.0.1:{replicas[0].port}"]
+    refused = subprocess.run(words, capture_output=True, text=True, timeout=patience)
+    assert refused.returncode == 1 and f"cannot write the access log '{pipe}'" in refused.stderr
+
+
+def test_a_server_that_fails_its_trial_is_tried_again(start, scripted, replicas):
+    tried = []
+
+    def behave(connection, _):
+        tried.append(1)
+
+    ill = scripted(behave)
+    ballast = start([ill, replicas[0]], "health = off", "eject-after = 1", "eject-for = 50ms", "balance = round-robin")
+
+    def trials():
+        requests.get(ballast.url + "/predict", timeout=patience)
+        return len(tried) >= 4
+
+    wait_until(trials, "three trials")

@@ -34,7 +34,7 @@ private func sent(
         #expect(exchange.handle(.sent(ofBody: true, isKept: false), now: .seconds(1)) == .none)
         #expect(exchange.handle(.requestEnded, now: .seconds(2)) == .none)
         #expect(exchange.deadline == .seconds(62))
-        #expect(exchange.handle(.interimHead, now: .seconds(3)) == .forwardInterim)
+        #expect(exchange.handle(.interimHead(isContinue: true), now: .seconds(3)) == .forwardInterim)
         #expect(exchange.handle(.finalHead(status: 200), now: .seconds(3)) == .forwardHead)
         #expect(exchange.handle(.bodyBytes, now: .seconds(4)) == .none)
         #expect(exchange.deadline == .seconds(14))
@@ -115,9 +115,11 @@ private func sent(
     @Test func interimHeadsAreBounded() {
         var exchange = sent(.get)
         for _ in 0..<Exchange.maximumInterimHeads {
-            #expect(exchange.handle(.interimHead, now: .zero) == .forwardInterim)
+            #expect(exchange.handle(.interimHead(isContinue: true), now: .zero) == .forwardInterim)
         }
-        #expect(exchange.handle(.interimHead, now: .zero) == .reply(.badResponse(.tooManyInterimResponses)))
+        #expect(
+            exchange.handle(.interimHead(isContinue: true), now: .zero)
+                == .reply(.badResponse(.tooManyInterimResponses)))
     }
 
     @Test func deadlinesByState() {

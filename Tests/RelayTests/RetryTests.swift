@@ -72,6 +72,10 @@ private func statuses(_ list: Int...) -> Causes {
             // The one retry is used up: the client gets what the second says.
             #expect(post.handle(.finalHead(status: status), now: .zero) == .forwardHead)
         }
+        // What a client has been told of this response cannot be taken back.
+        var hinted = sent(.get, RetryRule(causes: statuses(503)))
+        _ = hinted.handle(.interimHead(isContinue: false), now: .zero)
+        #expect(hinted.handle(.finalHead(status: 503), now: .zero) == .forwardHead)
         var alone = sent(.post, RetryRule(causes: statuses(503)))
         #expect(alone.handle(.finalHead(status: 503), now: .zero) == .chooseInstead)
         #expect(alone.handle(.noServer(.noServer), now: .zero) == .forwardHead)

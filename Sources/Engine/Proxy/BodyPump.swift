@@ -21,19 +21,7 @@ enum Flow: Equatable {
 
 /// One direction of an exchange.
 struct BodyPump {
-    private enum Source {
-        case nothing
-        case length(UInt64)
-        case chunked(ChunkDecoder)
-        case untilClose
-    }
-
-    private var source: Source
-    private let isChunkedOut: Bool
-    /// Every byte of the body is read; what is left is in the sink's output.
-    private(set) var isSourceDone: Bool
-    /// Bytes of the body read so far.
-    private(set) var received = 0
+    private var coder: BodyCoder
     /// Bytes that the sink took, framing and heads before the body included.
     private(set) var sent = 0
     /// Where bytes are kept that may have to be sent again; nil keeps none.
@@ -44,16 +32,16 @@ struct BodyPump {
     /// - Parameters:
     ///   - framing: how the body arrives.
     ///   - leaving: how it leaves; `.untilClose` and `.length` are its plain bytes.
-    init(_ framing: BodyFraming, leaving: BodyFraming) {
-        isChunkedOut = leaving == .chunked
-        isSourceDone = framing == .none
-        switch framing {
-        case .none: source = .nothing
-        case .length(let count): source = .length(count)
-        case .chunked: source = .chunked(ChunkDecoder())
-        case .untilClose: source = .untilClose
-        }
-    }
+    init(_ framing: BodyFraming, leaving: BodyFraming) { coder = BodyCoder(framing, leaving: leaving) }
+
+    /// Every byte of the body is read; what is left is in the sink's output.
+    var isSourceDone: Bool { coder.isSourceDone }
+    /// Bytes of the body read so far.
+    var received: Int { coder.received }
+    /// The body ends where its source closes.
+    var endsAtClose: Bool { coder.endsAtClose }
+
+    // MARK: Sending again
 
     /// From now on, keeps what is sent.
     mutating func keep(in replay: ReplayBuffer) { self.replay = replay }
@@ -81,11 +69,7 @@ struct BodyPump {
         resent = nil
     }
 
-    /// The body ends where its source closes.
-    var endsAtClose: Bool {
-        if case .untilClose = source { return true }
-        return false
-    }
+    // MARK: Moving
 
     /// Moves what can be moved now, reading at most one block.
     mutating func move(from source: inout Wire, to sink: inout Wire, _ loop: borrowing LoopContext) -> Flow {
@@ -101,8 +85,8 @@ struct BodyPump {
             case .failed: return .sourceFailed
             case .ended:
                 guard endsAtClose, !isSourceDone else { return .sourceEnded }
-                isSourceDone = true
-                if isChunkedOut { sink.outputBlock(loop).append { $0.put(HeadWriter.lastChunk) } }
+                coder.sourceClosed()
+                if coder.isChunkedOut { sink.outputBlock(loop).append { coder.writeEnd(to: &$0) } }
             }
         }
     }
@@ -116,7 +100,7 @@ struct BodyPump {
             guard sink.stream.maySend else { return .blocked }
             let before = source.inputCount
             let transfer = sink.send(direct > 0 ? source.input : nil, limit: direct, loop)
-            took(before - source.inputCount)
+            if direct > 0 { coder.took(plain: before - source.inputCount) }
             source.releaseInput(loop)
             switch transfer {
             case .moved(let count):
@@ -139,13 +123,8 @@ struct BodyPump {
             return 0
         }
         guard !isSourceDone, let input = wire.input else { return 0 }
-        switch source {
-        case .nothing: return 0
-        case .length(let remaining) where !isChunkedOut && replay == nil:
-            return Int(min(remaining, UInt64(input.count)))
-        case .untilClose where !isChunkedOut: return input.count
-        case .length, .untilClose, .chunked: break
-        }
+        // What is kept is copied on its way.
+        if replay == nil, let count = coder.plainCount(input.count) { return count }
         try recode(input, into: sink.outputBlock(loop))
         wire.releaseInput(loop)
         sink.releaseOutput(loop)
@@ -155,128 +134,75 @@ struct BodyPump {
     /// Writes kept bytes, framed as the body leaves, as far as there is room.
     private mutating func resend(from position: Int, into output: Buffer) {
         guard let replay else { return }
-        let reserve = HeadWriter.chunkOverhead + HeadWriter.lastChunk.utf8CodeUnitCount
         var position = position
-        while position < replay.count, output.freeCount > reserve {
+        while position < replay.count, output.freeCount > BodyCoder.reserve {
             replay.withBytes(from: position) { bytes in
-                let count = min(bytes.count, output.freeCount - reserve)
-                output.append { write(bytes.extracting(0..<count), to: &$0) }
+                let count = min(bytes.count, output.freeCount - BodyCoder.reserve)
+                output.append { coder.write(bytes.extracting(0..<count), to: &$0) }
                 position += count
             }
         }
         resent = position < replay.count ? position : nil
-        if resent == nil, isSourceDone, isChunkedOut { output.append { $0.put(HeadWriter.lastChunk) } }
+        if resent == nil, isSourceDone { output.append { coder.writeEnd(to: &$0) } }
     }
 
     /// Moves data from `input` to `output`, framing taken off and put on, as far as there is room.
     private mutating func recode(_ input: Buffer, into output: Buffer) throws(ProtocolError) {
-        let reserve = HeadWriter.chunkOverhead + HeadWriter.lastChunk.utf8CodeUnitCount
-        var pump = self
+        var coder = coder
+        let replay = replay
+        var isLost = false
         let used = try input.withBytes { bytes throws(ProtocolError) -> Int in
             try output.append { target -> Result<Int, ProtocolError> in
                 var position = 0
-                while position < bytes.count, target.freeCapacity > reserve {
-                    let room = target.freeCapacity - reserve
+                while position < bytes.count, target.freeCapacity > BodyCoder.reserve {
+                    let room = target.freeCapacity - BodyCoder.reserve
                     let window = bytes.extracting(0..<min(bytes.count, position + room))
                     let count: Int
-                    do throws(ProtocolError) { count = try pump.nextData(window, at: &position) } catch {
+                    do throws(ProtocolError) { count = try coder.nextData(window, at: &position) } catch {
                         return .failure(error)
                     }
                     if count > 0 {
-                        pump.write(bytes.extracting(position..<position + count), to: &target)
-                        pump.keepCopy(bytes.extracting(position..<position + count))
-                        pump.received += count
+                        let data = bytes.extracting(position..<position + count)
+                        coder.write(data, to: &target)
+                        if let replay, !isLost { isLost = !replay.append(data) }
+                        coder.took(data: count)
                         position += count
                     }
-                    if pump.finishIfDone(&target) { break }
+                    if coder.finishIfDone(&target) { break }
                     if count == 0, window.count == bytes.count { break }
                 }
                 return .success(position)
             }.get()
         }
-        self = pump
+        self.coder = coder
+        if isLost { self.replay = nil }
         input.consume(used)
-    }
-
-    /// How many bytes of data stand at `position` once framing is read over.
-    private mutating func nextData(_ bytes: Span<UInt8>, at position: inout Int) throws(ProtocolError) -> Int {
-        switch source {
-        case .nothing: return 0
-        case .untilClose: return bytes.count - position
-        case .length(let remaining):
-            let count = Int(min(remaining, UInt64(bytes.count - position)))
-            source = .length(remaining - UInt64(count))
-            return count
-        case .chunked(var decoder):
-            defer { source = .chunked(decoder) }
-            switch try decoder.next(bytes, at: &position) {
-            case .data(let count): return count
-            case .incomplete, .end: return 0
-            }
-        }
-    }
-
-    private mutating func keepCopy(_ data: Span<UInt8>) {
-        guard let replay, !replay.append(data) else { return }
-        self.replay = nil
-    }
-
-    private func write(_ data: Span<UInt8>, to output: inout OutputSpan<UInt8>) {
-        if isChunkedOut {
-            HeadWriter.chunk(data, to: &output)
-        } else {
-            output.put(data)
-        }
-    }
-
-    /// Ends the body if its framing says so.
-    private mutating func finishIfDone(_ output: inout OutputSpan<UInt8>) -> Bool {
-        noteEnd()
-        if isSourceDone, isChunkedOut { output.put(HeadWriter.lastChunk) }
-        return isSourceDone
-    }
-
-    /// Counts bytes that left as they came.
-    private mutating func took(_ count: Int) {
-        received += count
-        guard case .length(let remaining) = source, !isChunkedOut else { return }
-        let rest = remaining - UInt64(count)
-        source = .length(rest)
-        if rest == 0 { isSourceDone = true }
     }
 
     /// Reads over what has arrived, for a body that nobody wants. `.done` when all of it has.
     mutating func discard(from wire: inout Wire) -> Flow {
         guard !isSourceDone else { return .done }
         guard let input = wire.input else { return .needsInput }
-        var pump = self
+        var coder = coder
         var failure: ProtocolError?
         let used = input.withBytes { bytes -> Int in
             var position = 0
-            while position < bytes.count, !pump.isSourceDone {
+            while position < bytes.count, !coder.isSourceDone {
                 do throws(ProtocolError) {
-                    let count = try pump.nextData(bytes, at: &position)
+                    let count = try coder.nextData(bytes, at: &position)
                     position += count
-                    pump.received += count
+                    coder.took(data: count)
                 } catch {
                     failure = error
                     break
                 }
-                pump.noteEnd()
+                coder.noteEnd()
             }
             return position
         }
-        self = pump
+        self.coder = coder
         input.consume(used)
         if let failure { return .malformed(failure) }
         return isSourceDone ? .done : .needsInput
-    }
-
-    private mutating func noteEnd() {
-        switch source {
-        case .length(let remaining): isSourceDone = remaining == 0
-        case .chunked(let decoder): isSourceDone = decoder.isDone
-        case .nothing, .untilClose: break
-        }
     }
 }

@@ -72,6 +72,9 @@ final class ClientConnection {
         return false
     }
 
+    /// It has not sent a whole head since its last answer, or at all.
+    var isAwaitingHead: Bool { if case .head = state { true } else { false } }
+
     /// Whether a request that ends now may be followed by another.
     var mayPersist: Bool { !worker.isDraining && requests < worker.plan.settings.requestsPerConnection }
 

@@ -149,7 +149,8 @@ extension ExchangeDriver {
                 return
             }
             server.metrics.lastByte = worker.now
-            tell(responseHead.status < 200 ? .interimHead : .finalHead(status: responseHead.status))
+            let status = responseHead.status
+            tell(status < 200 ? .interimHead(isContinue: status == 100) : .finalHead(status: status))
         }
         guard self.server === server, case .awaiting = machine.state, server.wire.stream.mayRead else { return }
         worker.runLater(server.token)
@@ -216,7 +217,7 @@ extension ExchangeDriver {
         let flow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
         if responsePump.received > before {
             server.metrics.lastByte = worker.now
-            if times.firstByte == nil { noteFirstByte(server) }
+            if before == 0 { noteFirstByte(server) }
             tell(.bodyBytes)
         }
         let isSteady = flow == .needsInput && responseFlow == .needsInput && requestFlow == .done

@@ -29,6 +29,7 @@ final class Listener {
 
     func handleReady(_ worker: Worker) {
         for _ in 0..<Self.burst {
+            if role == .stats, !worker.hasRoomForClient(role) { worker.makeRoomForStats() }
             guard worker.hasRoomForClient(role) else {
                 worker.metrics.process.add(.acceptLimit)
                 suspend(worker)

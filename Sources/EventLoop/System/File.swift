@@ -46,7 +46,12 @@ public enum File {
 
     /// Whether the file at `path` could be appended to, or made; touches nothing.
     public static func mayAppend(to path: String) -> Bool {
-        if unsafe access(path, F_OK) == 0 { return unsafe access(path, W_OK) == 0 }
+        let number = unsafe open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+        if number >= 0 {
+            _ = Glibc.close(number)
+            return true
+        }
+        guard errno == ENOENT else { return false }
         let folder = path.lastIndex(of: "/").map { path[...$0] } ?? "."
         return unsafe access(String(folder), W_OK | X_OK) == 0
     }
@@ -77,8 +82,12 @@ public final class LogFile: Sendable {
     private let number: Int32
 
     public init(appendingTo path: String) throws(SystemError) {
-        let number = unsafe open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0o640)
+        // A pipe that nobody reads is an error, and not a start that never ends.
+        let flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY
+        let number = unsafe open(path, flags | O_NONBLOCK, 0o640)
         guard number >= 0 else { throw .last("open") }
+        // Writes wait: they happen beside the loops.
+        _ = fcntl(number, F_SETFL, O_APPEND)
         self.number = number
         file = Descriptor(owning: number)
     }

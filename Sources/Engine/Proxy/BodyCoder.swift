@@ -1,0 +1,110 @@
+// The framing of one body on its way: taken off as it arrives, put on as it leaves. Values only: it holds no bytes and
+// touches no wire.
+import HTTP
+
+struct BodyCoder {
+    private enum Source {
+        case nothing
+        case length(UInt64)
+        case chunked(ChunkDecoder)
+        case untilClose
+    }
+
+    private var source: Source
+    let isChunkedOut: Bool
+    /// Every byte of the body is read.
+    private(set) var isSourceDone: Bool
+    /// Bytes of the body read so far.
+    private(set) var received = 0
+
+    /// Room that has to be left for what stands around data.
+    static let reserve = HeadWriter.chunkOverhead + HeadWriter.lastChunk.utf8CodeUnitCount
+
+    init(_ framing: BodyFraming, leaving: BodyFraming) {
+        isChunkedOut = leaving == .chunked
+        isSourceDone = framing == .none
+        switch framing {
+        case .none: source = .nothing
+        case .length(let count): source = .length(count)
+        case .chunked: source = .chunked(ChunkDecoder())
+        case .untilClose: source = .untilClose
+        }
+    }
+
+    /// The body ends where its source closes.
+    var endsAtClose: Bool {
+        if case .untilClose = source { return true }
+        return false
+    }
+
+    /// How many of `count` bytes that have arrived may leave as they are; nil where they have to be coded anew.
+    func plainCount(_ count: Int) -> Int? {
+        switch source {
+        case .nothing: 0
+        case .length(let remaining) where !isChunkedOut: Int(min(remaining, UInt64(count)))
+        case .untilClose where !isChunkedOut: count
+        case .length, .untilClose, .chunked: nil
+        }
+    }
+
+    /// How many bytes of data stand at `position` once framing is read over.
+    mutating func nextData(_ bytes: Span<UInt8>, at position: inout Int) throws(ProtocolError) -> Int {
+        switch source {
+        case .nothing: return 0
+        case .untilClose: return bytes.count - position
+        case .length(let remaining):
+            let count = Int(min(remaining, UInt64(bytes.count - position)))
+            source = .length(remaining - UInt64(count))
+            return count
+        case .chunked(var decoder):
+            defer { source = .chunked(decoder) }
+            switch try decoder.next(bytes, at: &position) {
+            case .data(let count): return count
+            case .incomplete, .end: return 0
+            }
+        }
+    }
+
+    /// Counts data that `nextData` has found.
+    mutating func took(data count: Int) { received += count }
+
+    /// Counts bytes that left as they came.
+    mutating func took(plain count: Int) {
+        received += count
+        guard case .length(let remaining) = source, !isChunkedOut else { return }
+        let rest = remaining - UInt64(count)
+        source = .length(rest)
+        if rest == 0 { isSourceDone = true }
+    }
+
+    func write(_ data: Span<UInt8>, to output: inout OutputSpan<UInt8>) {
+        if isChunkedOut {
+            HeadWriter.chunk(data, to: &output)
+        } else {
+            output.put(data)
+        }
+    }
+
+    /// Ends the body if its framing says so.
+    mutating func finishIfDone(_ output: inout OutputSpan<UInt8>) -> Bool {
+        noteEnd()
+        if isSourceDone { writeEnd(to: &output) }
+        return isSourceDone
+    }
+
+    /// What follows the last byte of data.
+    func writeEnd(to output: inout OutputSpan<UInt8>) {
+        if isChunkedOut { output.put(HeadWriter.lastChunk) }
+    }
+
+    mutating func noteEnd() {
+        switch source {
+        case .length(let remaining): isSourceDone = remaining == 0
+        case .chunked(let decoder): isSourceDone = decoder.isDone
+        case .nothing, .untilClose: break
+        }
+    }
+
+    /// The source has closed, which ends a body that ends there.
+    mutating func sourceClosed() { isSourceDone = true }
+}

@@ -63,6 +63,8 @@ public final class Plan: Sendable {
     public let backends: [BackendPlan]
     let listeners: [ListenerPlan]
     let router: Router
+    /// Where every routed request goes, when there is nothing to compare.
+    let onlyBackend: Int?
     let requestLimits: RequestParser.Limits
     let fields: FieldSettings
     let replayBudget: ReplayBudget
@@ -79,6 +81,7 @@ public final class Plan: Sendable {
         }
         self.listeners = listeners
         router = Router(backends.map(\.settings))
+        onlyBackend = router.only
         requestLimits = RequestParser.Limits(
             head: settings.headLimit, target: settings.targetLimit, fields: settings.fieldsLimit)
         fields = FieldSettings(via: Array(settings.via.utf8), passesUnderscores: settings.passesUnderscores)

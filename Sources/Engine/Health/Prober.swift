@@ -114,7 +114,8 @@ final class Probe {
         let hasPassed = result.verdict == .passed
         worker.metrics.servers[backend][server].counters.add(hasPassed ? .checksPassed : .checksFailed)
         let took = worker.now - startedAt
-        let text = hasPassed ? "\(result.text) in \(Int(took / .milliseconds(1))) ms" : result.text
+        let time = took < .milliseconds(1) ? "under 1 ms" : "\(Int(took / .milliseconds(1))) ms"
+        let text = hasPassed ? "\(result.text) in \(time)" : result.text
         let note = CheckNote(hasPassed: hasPassed, text: text, took: took, at: worker.now)
         let lastByte = worker.shared.lastByte(backend: backend, server: server)
         let aftermath = plan.backend.recordCheck(of: server, result.verdict, note, lastByte: lastByte)

@@ -32,6 +32,7 @@ extension ExchangeDriver {
 
     private func took(_ slot: Slot) -> Exchange.Event {
         self.slot = slot
+        slotMetrics = worker.metrics.servers[backend ?? 0][slot.server]
         return .chosen(server: slot.server)
     }
 
@@ -47,7 +48,7 @@ extension ExchangeDriver {
         worker.metrics.backends[backend].counters.add(hasAnswered ? .retriesStatus : .retriesDown)
         leaveAttempt()
         slot = nil
-        if hasAnswered { serverMetrics(server).counters.add(.responses(status: responseHead.status)) }
+        if hasAnswered { slotMetrics?.counters.add(.responses(status: responseHead.status)) }
         worker.finish(
             old, of: backend, hasAnswered ? plan.settings.ejectOn.result(status: responseHead.status) : .neutral)
         return took(next)
@@ -68,8 +69,6 @@ extension ExchangeDriver {
         times.waited = (times.waited ?? .zero) + (worker.now - since)
         if let backend { worker.metrics.backends[backend].queue.observe(worker.now - since) }
     }
-
-    func serverMetrics(_ server: Int) -> ServerMetrics { worker.metrics.servers[backend ?? 0][server] }
 
     // MARK: Giving back
 
@@ -95,8 +94,8 @@ extension ExchangeDriver {
 
     /// Counts a failed attempt against the server that holds it.
     func count(_ failure: Failure) {
-        guard let slot, failure.isServersFault, !hasOwnFault else { return }
-        serverMetrics(slot.server).counters.add(isStale(failure) ? .staleConnections : .failures)
+        guard failure.isServersFault, !hasOwnFault else { return }
+        slotMetrics?.counters.add(isStale(failure) ? .staleConnections : .failures)
     }
 
     /// Gives the slot back, or the place in line, and closes what there is of a connection.
@@ -114,6 +113,7 @@ extension ExchangeDriver {
     private func releaseSlot(_ result: AttemptResult) {
         guard let slot, let backend else { return }
         self.slot = nil
+        slotMetrics = nil
         worker.finish(slot, of: backend, result)
     }
 }

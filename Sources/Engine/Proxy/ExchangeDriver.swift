@@ -27,6 +27,8 @@ final class ExchangeDriver {
     /// The slot this exchange holds, or its place in line for one.
     var slot: Slot?
     var ticket: Ticket?
+    /// Numbers of the server whose slot it holds.
+    var slotMetrics: ServerMetrics?
     var times = ExchangeTimes()
 
     var requestPump = BodyPump(.none, leaving: .none)
@@ -85,6 +87,10 @@ final class ExchangeDriver {
             return nil
         // Connections of the stats listener have no exchanges.
         case .routed, .stats:
+            if let only = worker.plan.onlyBackend {
+                backend = only
+                return nil
+            }
             do throws(ProtocolError) {
                 backend =
                     try requestBytes?.withBytes { bytes throws(ProtocolError) in
@@ -144,7 +150,7 @@ final class ExchangeDriver {
         case .chooseInstead: return chooseInstead()
         case .open(let server): return open(server, fresh: false)
         case .openFresh(let server):
-            serverMetrics(server).counters.add(.staleConnections)
+            slotMetrics?.counters.add(.staleConnections)
             leaveAttempt()
             return open(server, fresh: true)
         case .send:
@@ -277,7 +283,7 @@ final class ExchangeDriver {
         metrics.count(disposition, status: status)
         metrics.duration.observe(worker.now - times.began)
         let last = slot?.server
-        if let last { countBytes(last) }
+        countBytes()
         switch disposition {
         case .replied(let failure), .cut(let failure): count(failure)
         case .answered, .clientLeft: break
@@ -286,8 +292,8 @@ final class ExchangeDriver {
         if let log = worker.shared.accessLog { log(accessLine(disposition, status ?? shown, server: last)) }
     }
 
-    private func countBytes(_ server: Int) {
-        let counters = serverMetrics(server).counters
+    private func countBytes() {
+        guard let counters = slotMetrics?.counters else { return }
         counters.add(.sentBytes, requestPump.received)
         guard times.headArrived else { return }
         counters.add(.receivedBytes, responsePump.received)

@@ -18,7 +18,7 @@ struct Router: Sendable {
     /// In the order in which they are tried.
     private let routes: [Route]
     /// Where every request goes, when there is nothing to compare.
-    private let only: Int?
+    let only: Int?
     private let hasPaths: Bool
 
     init(_ backends: [BackendSettings]) {
@@ -47,10 +47,9 @@ struct Router: Sendable {
         only = routes.count == 1 && routes[0].path.isEmpty && routes[0].hostRule == .any ? routes[0].backend : nil
     }
 
-    /// The backend of a request; nil when none serves it.
+    /// The backend of a request where there is something to compare; nil when none serves it.
     /// - Throws: `ambiguousPath` where a server might read another path than the one compared here.
     func route(_ head: borrowing MessageHead, _ bytes: Span<UInt8>) throws(ProtocolError) -> Int? {
-        if let only { return only }
         let target = bytes.extracting(head.target.indices)
         let path = target.extracting(0..<Self.pathEnd(target))
         if hasPaths, Self.isAmbiguous(path) { throw .ambiguousPath }

@@ -36,9 +36,10 @@ extension Worker {
         role == .stats ? shared.statsClients.hasRoom : !isDraining && shared.clients.hasRoom
     }
 
-    /// Closes a connection of ballast's own page that waits for its client, so that a check gets through.
+    /// Closes the connection of ballast's own page that has waited longest for its client, so that a check gets through.
     func makeRoomForStats() {
-        clients.all.first { $0.role == .stats && $0.isAwaitingHead }?.close()
+        clients.all.filter { $0.role == .stats && $0.isAwaitingHead }.min { $0.awaitsHeadSince < $1.awaitsHeadSince }?
+            .close()
     }
 
     func addClient(_ socket: SocketID, peer: Endpoint, of listener: Listener) {

@@ -34,6 +34,8 @@ final class ClientConnection {
     private(set) var state = State.head
     /// A hash of the client's address: where `ip-hash` leads. IPv6 clients own a /64.
     let affinity: UInt64
+    /// Since when a head is awaited, where one is.
+    private(set) var awaitsHeadSince: Duration
     /// When the first byte of the request under way was seen.
     private(set) var requestBegan = Duration.zero
     let worker: Worker
@@ -57,6 +59,7 @@ final class ClientConnection {
         self.role = role
         self.worker = worker
         wire = Wire(socket)
+        awaitsHeadSince = worker.now
         let isTrusted = worker.plan.settings.trustedProxies.contains { $0.contains(peer.address) }
         let bits = peer.address.isIPv4 ? peer.address.bits : peer.address.bits >> 64
         affinity = FixedHash.mixed(
@@ -233,6 +236,7 @@ final class ClientConnection {
 
     private func startNextHead() {
         state = .head
+        awaitsHeadSince = worker.now
         guard !worker.isDraining else {
             closeAfterAnswer()
             return

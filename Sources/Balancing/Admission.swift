@@ -45,7 +45,7 @@ public enum Choice: Sendable, Equatable {
     case full
     /// No server can serve now.
     case noServer
-    /// Too many retries are running already.
+    /// Too many retries are running already, and this one does not wait.
     case budgetSpent
 }
 
@@ -114,25 +114,24 @@ struct Admission: Sendable {
     ///   - waiter: who waits if all slots are taken; nil waits for nothing.
     ///   - isRetry: the request has run before, and its retry counts against the budget.
     mutating func choose(_ pick: Pick, waiter: WaiterID?, isRetry: Bool, now: Duration) -> Choice {
-        if isRetry, retrying >= max(BackendRules.retryFloor, running * rules.retryBudgetPercent / 100) {
-            return .budgetSpent
-        }
         guard let tier = decidingTier(pick.exclusions) else { return .noServer }
-        if let server = policies[tier.rawValue].pick(pick) {
-            if isRetry { retrying += 1 }
+        let mayRun = !isRetry || hasBudget
+        if mayRun, let server = policies[tier.rawValue].pick(pick) {
             return .slot(take(server, isRetry: isRetry, now: now))
         }
-        guard let waiter, line.count < rules.queue else { return .full }
-        if isRetry { retrying += 1 }
+        guard let waiter else { return mayRun ? .full : .budgetSpent }
+        guard line.count < rules.queue else { return .full }
         return .queued(line.join(waiter, pick, isRetry: isRetry, now: now))
     }
 
-    /// A waiter gives up its place; false when its grant is on the way, and the slot is its own to give back.
-    mutating func leave(_ ticket: Ticket) -> Bool {
-        guard let waiter = line.leave(ticket) else { return false }
-        if waiter.isRetry { retrying -= 1 }
-        return true
+    /// Whether one more retry may run. Where a server dies with many requests, their retries wait for each other instead of
+    /// falling on those that are left all at once.
+    private var hasBudget: Bool {
+        retrying < max(BackendRules.retryFloor, running * rules.retryBudgetPercent / 100)
     }
+
+    /// A waiter gives up its place; false when its grant is on the way, and the slot is its own to give back.
+    mutating func leave(_ ticket: Ticket) -> Bool { line.leave(ticket) != nil }
 
     mutating func finished(_ slot: Slot, _ result: AttemptResult, now: Duration, _ aftermath: inout Aftermath) {
         let server = slot.server
@@ -296,6 +295,7 @@ struct Admission: Sendable {
     private mutating func take(_ server: Int, isRetry: Bool, now: Duration) -> Slot {
         entries[server].inflight += 1
         running += 1
+        if isRetry { retrying += 1 }
         let isTrial = conditions[server].ejection.state == .trial && !conditions[server].isTrying
         if isTrial {
             conditions[server].isTrying = true
@@ -310,7 +310,7 @@ struct Admission: Sendable {
     /// Gives free slots to those who wait, in their order, until none can use one: a newcomer never overtakes.
     private mutating func serveLine(_ now: Duration, _ aftermath: inout Aftermath) {
         while !line.isEmpty, candidateCounts[0] + candidateCounts[1] + candidateCounts[2] > 0,
-            let place = line.firstIndex(where: { hasCandidate($0.pick.exclusions) })
+            let place = line.firstIndex(where: { (!$0.isRetry || hasBudget) && hasCandidate($0.pick.exclusions) })
         {
             let pick = line[place].pick
             guard let tier = decidingTier(pick.exclusions), let server = policies[tier.rawValue].pick(pick) else {

@@ -101,7 +101,8 @@ extension Schema {
         ),
         .backend(
             "retry-budget", .percent(\.retryBudget, 0...100), default: "20%",
-            "Retries at a time, in percent of the running requests; 3 are always allowed."),
+            "Retries at a time, in percent of the running requests; 3 are always allowed. Further ones wait in line for those."
+        ),
     ]
 
     static let statsKeys: [Key] = [

@@ -58,7 +58,8 @@ public struct Exchange: Sendable {
         case none
         /// Ask the backend for a server outside `exclusions`, and wait in line if need be.
         case choose(isRetry: Bool)
-        /// Ask the backend for a server other than the one at work; give that up only if another is there at once.
+        /// Ask the backend for a server other than the one at work; give that up only if there is another: at once where a
+        /// response is at hand, else in line as well.
         case chooseInstead
         /// Use a kept connection to the server, or make one.
         case open(server: Int)
@@ -133,6 +134,7 @@ public struct Exchange: Sendable {
             state = .choosing
             return .choose(isRetry: false)
         case .queued:
+            giveUpReconsidered()
             state = .queued
             deadline = TimeLimits.deadline(limits.queue, from: now)
             return .none
@@ -229,14 +231,17 @@ public struct Exchange: Sendable {
     }
 
     private mutating func chosen(_ next: Int, now: Duration) -> Action {
-        if reconsidered != .nothing, let server {
-            // The old attempt is given up for this one.
-            reconsidered = .nothing
-            exclusions.insert(server)
-            retried += 1
-            facts.hasResponse = false
-        }
+        giveUpReconsidered()
         return open(next, fresh: false, now: now)
+    }
+
+    /// An attempt that was reconsidered is given up: there is another server, or a place in line for one.
+    private mutating func giveUpReconsidered() {
+        guard reconsidered != .nothing, let server else { return }
+        reconsidered = .nothing
+        exclusions.insert(server)
+        retried += 1
+        facts.hasResponse = false
     }
 
     private mutating func foundNone(_ failure: Failure) -> Action {

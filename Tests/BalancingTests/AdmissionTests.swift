@@ -89,34 +89,24 @@ extension Backend {
         #expect(backend.report.waiting == 1)
     }
 
+    /// Retries beyond the budget wait for those that run, and let others pass.
     @Test func retriesHaveABudget() {
         let backend = limited(servers(1))
-        for _ in 0..<BackendRules.retryFloor {
-            #expect(backend.ask(0, isRetry: true) == .slot(Slot(server: 0, isRetry: true)))
+        let retry = Slot(server: 0, isRetry: true)
+        for _ in 0..<BackendRules.retryFloor { #expect(backend.ask(0, isRetry: true) == .slot(retry)) }
+        #expect(backend.choose(Pick(), waiter: nil, isRetry: true, now: .zero) == .budgetSpent)
+        for waiter in 1...3 {
+            if case .queued = backend.ask(waiter, isRetry: true) {} else { Issue.record("not queued") }
         }
-        #expect(backend.ask(0, isRetry: true) == .budgetSpent)
-        for waiter in 0..<7 { #expect(backend.ask(waiter) == .slot(Slot(server: 0))) }
-        // Half of ten are five.
-        for _ in 0..<2 { #expect(backend.ask(0, isRetry: true) == .slot(Slot(server: 0, isRetry: true))) }
-        #expect(backend.ask(0, isRetry: true) == .slot(Slot(server: 0, isRetry: true)))
-        #expect(backend.ask(0, isRetry: true) == .budgetSpent)
-        _ = backend.finished(Slot(server: 0, isRetry: true), .good, now: .zero)
-        #expect(backend.ask(0, isRetry: true) == .slot(Slot(server: 0, isRetry: true)))
-    }
-
-    /// Retries that stand in line are held against the budget as well.
-    @Test func queuedRetriesCountAgainstTheBudget() {
-        let backend = limited(servers(1, maxconn: 1))
         #expect(backend.ask(0) == .slot(Slot(server: 0)))
-        var tickets: [Ticket] = []
-        for waiter in 1...BackendRules.retryFloor {
-            if case .queued(let ticket) = backend.ask(waiter, isRetry: true) { tickets.append(ticket) }
-        }
-        #expect(tickets.count == BackendRules.retryFloor)
-        #expect(backend.ask(9, isRetry: true) == .budgetSpent)
-        #expect(backend.leave(tickets[0]) == true)
-        if case .queued = backend.ask(9, isRetry: true) {} else { Issue.record("not queued") }
-        #expect(backend.give(0).grants.map(\.slot) == [Slot(server: 0, isRetry: true)])
+        #expect(backend.give(0).grants.isEmpty)
+        let grants = backend.finished(retry, .good, now: .zero).grants
+        #expect(grants.map(\.slot) == [retry] && grants.map(\.waiter.slot) == [1])
+        // Half of ten are five: the budget grows with what runs.
+        for waiter in 0..<7 { #expect(backend.ask(waiter) == .slot(Slot(server: 0))) }
+        #expect(backend.ask(0) == .slot(Slot(server: 0)))
+        #expect(backend.give(0).grants.map(\.waiter.slot) == [2, 3])
+        #expect(backend.report.waiting == 0)
     }
 
     @Test func clientsAreToldWhenToComeAgain() {

@@ -101,6 +101,12 @@ private func statuses(_ list: Int...) -> Causes {
         #expect(get.deadline == .seconds(60))
         #expect(get.handle(.serverIsDown, now: .zero) == .chooseInstead)
         #expect(get.handle(.chosen(server: 2), now: .zero) == .open(server: 2))
+        // Where others are full, it waits for one of them.
+        var waiting = sent(.get, RetryRule())
+        _ = waiting.handle(.serverIsDown, now: .zero)
+        #expect(waiting.handle(.queued, now: .zero) == .none)
+        #expect(waiting.state == .queued && waiting.exclusions.contains(0) && waiting.deadline == .seconds(7))
+        #expect(waiting.handle(.chosen(server: 1), now: .zero) == .open(server: 1))
         var post = sent(.post, RetryRule())
         #expect(post.handle(.serverIsDown, now: .zero) == .none)
         var streaming = sent(.get, RetryRule())

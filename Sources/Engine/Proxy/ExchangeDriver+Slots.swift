@@ -43,15 +43,33 @@ extension ExchangeDriver {
         var exclusions = machine.exclusions
         exclusions.insert(server)
         let pick = Pick(exclusions: exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
-        let choice = plan.backend.choose(pick, waiter: nil, isRetry: true, now: worker.now)
-        guard case .slot(let next) = choice, let backend else { return .noServer(.noServer) }
+        let waiter = hasAnswered ? nil : WaiterID(worker: worker.index, slot: token.slot)
+        let choice = plan.backend.choose(pick, waiter: waiter, isRetry: true, now: worker.now)
+        let event: Exchange.Event
+        switch choice {
+        case .slot(let next):
+            leave(old, hasAnswered: hasAnswered)
+            event = took(next)
+        case .queued(let ticket):
+            leave(old, hasAnswered: hasAnswered)
+            self.ticket = ticket
+            times.queued = worker.now
+            event = .queued
+        case .full, .noServer, .budgetSpent: event = .noServer(.noServer)
+        }
+        return event
+    }
+
+    /// Gives the attempt in `old` up for another one.
+    private func leave(_ old: Slot, hasAnswered: Bool) {
+        guard let backend else { return }
         worker.metrics.backends[backend].counters.add(hasAnswered ? .retriesStatus : .retriesDown)
+        if hasAnswered { slotMetrics?.counters.add(.responses(status: responseHead.status)) }
         leaveAttempt()
         slot = nil
-        if hasAnswered { slotMetrics?.counters.add(.responses(status: responseHead.status)) }
+        slotMetrics = nil
         worker.finish(
             old, of: backend, hasAnswered ? plan.settings.ejectOn.result(status: responseHead.status) : .neutral)
-        return took(next)
     }
 
     /// Takes a slot that was waited for; false when this is not, or no longer, its waiter.

@@ -25,14 +25,17 @@ class Fleet:
     def __init__(self, count):
         self.replicas = []
         for number in range(count):
-            command = [proxies.binaries / "demo-replica", "--port", self.first + number, "--slots", 4, "--ttft", 20,
-                       "--tpot", 20, "--tokens", 2]
-            self.replicas.append(proxies.Running(f"replica {number}", command, self.first + number, 1))
+            self.replicas.append(self.replica(number))
         file = proxies.folder / "fleet.ini"
         servers = " ".join(f"127.0.0.1:{self.first + number}" for number in range(count))
         file.write_text(CONFIG.format(port=self.port, stats=self.stats, servers=servers))
         self.ballast = proxies.Running("ballast", [proxies.binaries / "ballast", "-c", file], self.port, 0)
         time.sleep(1)
+
+    def replica(self, number):
+        command = [proxies.binaries / "demo-replica", "--port", self.first + number, "--slots", 4, "--ttft", 20,
+                   "--tpot", 20, "--tokens", 2]
+        return proxies.Running(f"replica {number}", command, self.first + number, 1)
 
     def stop(self):
         self.ballast.stop()
@@ -120,6 +123,11 @@ def down(seconds):
         spent.sort()
         print(f"  {len(spent)} refusals: p50 {spent[len(spent) // 2]:.2f} ms, p99 {spent[len(spent) * 99 // 100]:.2f} ms, "
               f"longest {spent[-1]:.2f} ms")
+        fleet.replicas[0] = fleet.replica(0)
+        started = time.monotonic()
+        while ask(connection, "GET", "/health") == 503:
+            time.sleep(0.005)
+        print(f"  served again {time.monotonic() - started:.2f} s after the server was back (checks every 0.5 s, rise 2)")
     finally:
         fleet.stop()
 

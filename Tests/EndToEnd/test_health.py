@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import requests
-from conftest import patience, wait_until
+from conftest import Process, binary, patience, wait_until
 
 quick = ("health-every = 100ms", "health-timeout = 200ms")
 
@@ -193,3 +193,30 @@ def test_zero_retries_mean_one_server(start, replicas):
     ballast = start([port, replicas[0]], "health = off", "retries = 0", "balance = round-robin", "eject-after = 0")
     statuses = [requests.get(ballast.url + "/predict", timeout=patience).status_code for _ in range(4)]
     assert statuses == [502, 200, 502, 200]
+
+
+def test_the_demo_replica_fails_when_told(start):
+    """Its options are what others try ballast with: failing, dropping, loading and freezing."""
+    def replica(*options):
+        process = Process([binary.parent / "demo-replica", "--port", "0", "--name", "demo", *options])
+        made.append(process)
+        return int(process.line(r"on http://127.0.0.1:(\d+)")[1])
+
+    made = []
+    try:
+        half = f"http://127.0.0.1:{replica('--fail', '50')}"
+        statuses = [requests.post(half + "/predict", data="x", timeout=patience).status_code for _ in range(6)]
+        assert statuses == [200, 500] * 3
+        drops = f"http://127.0.0.1:{replica('--drop', '100')}"
+        with pytest.raises(requests.ConnectionError):
+            requests.post(drops + "/predict", data="x", timeout=patience)
+        loading = replica("--load", "1000")
+        assert requests.get(f"http://127.0.0.1:{loading}/health", timeout=patience).status_code == 503
+        freezing = replica("--freeze-after", "1000", "--freeze-for", "2000")
+        ballast = start([loading, freezing], *quick, "health-fall = 2")
+        ballast.wait_for_state(f"127.0.0.1:{loading}", "up")
+        ballast.process.line(rf"{freezing} is down: no answer within 0.2 seconds")
+        ballast.wait_for_state(f"127.0.0.1:{freezing}", "up")
+    finally:
+        for process in made:
+            process.kill()

@@ -59,7 +59,7 @@ def test_a_slow_replica_gets_few_requests(start, replicas, scripted):
     def behave(connection, head):
         while head:
             slow[0] += 1
-            threading.Event().wait(1)
+            threading.Event().wait(3)
             connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}')
             head = connection.recv(65536)
 

@@ -71,7 +71,7 @@ def test_killed_under_load(start, mortal, tmp_path):
 def test_frozen_under_load(start, mortal):
     """SIGSTOP: out after its checks time out; what may be replayed goes elsewhere, late answers go nowhere."""
     three = [mortal(name) for name in ("a", "b", "c")]
-    ballast = start(three, *quick, "timeout-response = 3s", "health-busy = 1s")
+    ballast = start(three, *quick, "health-busy = 1s")
     for replica in three:
         ballast.wait_for_state(replica, "up")
     stop = threading.Event()
@@ -212,7 +212,7 @@ def test_the_demo_replica_fails_when_told(start):
             requests.post(drops + "/predict", data="x", timeout=patience)
         loading = replica("--load", "1000")
         assert requests.get(f"http://127.0.0.1:{loading}/health", timeout=patience).status_code == 503
-        freezing = replica("--freeze-after", "1000", "--freeze-for", "2000")
+        freezing = replica("--freeze-after", "3000", "--freeze-for", "4000")
         ballast = start([loading, freezing], *quick, "health-fall = 2")
         ballast.wait_for_state(f"127.0.0.1:{loading}", "up")
         ballast.process.line(rf"{freezing} is down: no answer within 0.2 seconds")

@@ -141,7 +141,8 @@ struct Admission: Sendable {
         drain.count(now)
         if slot.isTrial { conditions[server].isTrying = false }
         // While a server is on trial, requests from before say nothing.
-        if slot.isTrial || result != .neutral && conditions[server].ejection.state == .none {
+        let mayMatter = result == .bad || result == .good && !conditions[server].ejection.isCalm
+        if slot.isTrial || mayMatter && conditions[server].ejection.state == .none {
             judge(server, result, now, &aftermath)
         }
         updateCandidate(server)

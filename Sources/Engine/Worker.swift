@@ -24,7 +24,7 @@ public enum WorkerMessage: Sendable {
     case composed(OwnPage, String)
 }
 
-/// Runs on its loop's queue alone: that is why it may be `@unchecked Sendable`. Its only parts that others touch are
+/// Runs on its loop's queue alone: that is why it may be sent there unchecked. Its only parts that others touch are
 /// `mailbox` and `metrics`, which are safe by themselves.
 public final class Worker: Turning, @unchecked Sendable {
     public let mailbox: Mailbox<WorkerMessage>

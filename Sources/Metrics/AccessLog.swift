@@ -2,8 +2,8 @@
 
 /// What is told of one request.
 public struct AccessRecord: Sendable {
-    /// Seconds since 1970 at the end of the request.
-    public var endedAt = 0.0
+    /// When the request ended, as it is to be shown.
+    public var endedAt = "-"
     public var client = ""
     public var method = ""
     /// Without its query: what stands there may be private.
@@ -31,7 +31,7 @@ public struct AccessRecord: Sendable {
     /// The line, with its line feed: `TIME CLIENT "METHOD PATH VERSION" STATUS BACKEND/SERVER name=value...`.
     public var line: String {
         let place = backend.isEmpty ? "-" : "\(quotable(backend))/\(server.isEmpty ? "-" : quotable(server))"
-        return "\(WallTime.text(endedAt)) \(client) \"\(quotable(method)) \(quotable(path)) \(version)\" "
+        return "\(endedAt) \(client) \"\(quotable(method)) \(quotable(path)) \(version)\" "
             + "\(status == 0 ? "-" : "\(status)") \(place) queue=\(Self.text(queue)) connect=\(Self.text(connect)) "
             + "first-byte=\(Self.text(firstByte)) total=\(Self.text(total)) attempts=\(attempts) "
             + "in=\(received) out=\(sent) id=\(id.isEmpty ? "-" : quotable(id)) end=\(end)\n"
@@ -50,35 +50,5 @@ public struct AccessRecord: Sendable {
         let microseconds = Int(duration / .microseconds(1))
         let rest = String(microseconds % 1000)
         return "\(microseconds / 1000).\(String(repeating: "0", count: 3 - rest.utf8.count))\(rest)ms"
-    }
-}
-
-/// Points in time for people.
-public enum WallTime {
-    /// `2026-11-21T05:54:32.123Z`.
-    public static func text(_ seconds: Double) -> String {
-        let milliseconds = Int((seconds * 1000).rounded(.down))
-        let days = milliseconds / 86_400_000
-        let inDay = milliseconds % 86_400_000
-        let (year, month, day) = civil(days)
-        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))T\(padded(inDay / 3_600_000, 2)):"
-            + "\(padded(inDay / 60_000 % 60, 2)):\(padded(inDay / 1000 % 60, 2)).\(padded(inDay % 1000, 3))Z"
-    }
-
-    /// The date of a day since 1970 (Howard Hinnant: chrono-compatible low-level date algorithms).
-    private static func civil(_ days: Int) -> (year: Int, month: Int, day: Int) {
-        let shifted = days + 719_468
-        let era = shifted / 146_097
-        let dayOfEra = shifted % 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let shiftedMonth = (5 * dayOfYear + 2) / 153
-        let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-        return (yearOfEra + era * 400 + (month <= 2 ? 1 : 0), month, dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
-    }
-
-    private static func padded(_ value: Int, _ width: Int) -> String {
-        let digits = String(value)
-        return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
     }
 }

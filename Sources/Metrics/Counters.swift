@@ -4,6 +4,36 @@ import Synchronization
 /// What is counted by one set of counters. Names and labels are the metric table's affair; this is one integer each.
 public protocol CounterKey: RawRepresentable<Int>, CaseIterable, Sendable {}
 
+/// Counters of responses by the class of their status.
+public protocol ResponseCounterKey: CounterKey {
+    static var responses1xx: Self { get }
+    static var responses2xx: Self { get }
+    static var responses3xx: Self { get }
+    static var responses4xx: Self { get }
+    static var responses5xx: Self { get }
+}
+
+extension ResponseCounterKey {
+    /// The counter of responses with `status`'s class.
+    public static func responses(status: Int) -> Self {
+        switch status / 100 {
+        case 1: responses1xx
+        case 2: responses2xx
+        case 3: responses3xx
+        case 4: responses4xx
+        case _: responses5xx
+        }
+    }
+
+    /// Each class as its label is written.
+    static var classes: [(code: String, counter: Self)] {
+        [
+            ("1xx", responses1xx), ("2xx", responses2xx), ("3xx", responses3xx), ("4xx", responses4xx),
+            ("5xx", responses5xx),
+        ]
+    }
+}
+
 /// Of the process.
 public enum ProcessCounter: Int, CounterKey {
     case acceptDescriptors, acceptTable, acceptMemory, acceptAborted, acceptOther
@@ -15,7 +45,7 @@ public enum ProcessCounter: Int, CounterKey {
 public enum ListenerCounter: Int, CounterKey { case accepted, closed }
 
 /// Of requests: of one backend's, or of those that came to none.
-public enum RequestCounter: Int, CounterKey {
+public enum RequestCounter: Int, ResponseCounterKey {
     case requests, responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
     case retriesConnect, retriesConnectTimeout, retriesReset, retriesTimeout, retriesStatus, retriesDown
     case failedConnect, failedConnectTimeout, failedReset, failedBadResponse
@@ -24,37 +54,16 @@ public enum RequestCounter: Int, CounterKey {
     /// The response had begun and was cut; the cause is counted as well.
     case truncated
     case clientLeftQueued, clientLeftConnecting, clientLeftUploading, clientLeftWaiting, clientLeftStreaming
-
-    /// The counter of final responses with `status`'s class.
-    public static func responses(status: Int) -> RequestCounter {
-        switch status / 100 {
-        case 1: .responses1xx
-        case 2: .responses2xx
-        case 3: .responses3xx
-        case 4: .responses4xx
-        case _: .responses5xx
-        }
-    }
 }
 
 /// Of one server.
-public enum ServerCounter: Int, CounterKey {
+public enum ServerCounter: Int, ResponseCounterKey {
     case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
     /// Attempts that got no whole response.
     case failures
     case sentBytes, receivedBytes
     case connectionsOpened, connectionsClosed, connectionsKept, connectionsUnkept, staleConnections
     case checksPassed, checksFailed
-
-    public static func responses(status: Int) -> ServerCounter {
-        switch status / 100 {
-        case 1: .responses1xx
-        case 2: .responses2xx
-        case 3: .responses3xx
-        case 4: .responses4xx
-        case _: .responses5xx
-        }
-    }
 }
 
 /// One worker's counters of one thing. Written by that worker alone, read by anybody: relaxed loads and stores suffice.

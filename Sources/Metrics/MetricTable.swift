@@ -90,11 +90,7 @@ enum MetricTable {
 
     private static let requests: [Metric] = [
         .requests("ballast_requests_total", .counter, "Requests answered, by status class sent to the client") {
-            let classes: [(String, RequestCounter)] = [
-                ("1xx", .responses1xx), ("2xx", .responses2xx), ("3xx", .responses3xx), ("4xx", .responses4xx),
-                ("5xx", .responses5xx),
-            ]
-            for (code, counter) in classes { $2.add($0.counts[counter], $1 + [("code", code)]) }
+            for (code, counter) in RequestCounter.classes { $2.add($0.counts[counter], $1 + [("code", code)]) }
         },
         .requests("ballast_request_errors_total", .counter, "Requests ballast failed or cut") {
             for (reason, counter) in Snapshot<RequestCounter>.failureReasons {
@@ -129,11 +125,7 @@ enum MetricTable {
         .servers("ballast_server_inflight_requests", .gauge, "Being served now") { $2.add($0.inflight, $1) },
         .servers("ballast_server_inflight_limit", .gauge, "Configured maxconn; 0 is none") { $2.add($0.maxconn, $1) },
         .servers("ballast_server_responses_total", .counter, "Responses from the server, by status class") {
-            let classes: [(String, ServerCounter)] = [
-                ("1xx", .responses1xx), ("2xx", .responses2xx), ("3xx", .responses3xx), ("4xx", .responses4xx),
-                ("5xx", .responses5xx),
-            ]
-            for (code, counter) in classes { $2.add($0.counts[counter], $1 + [("code", code)]) }
+            for (code, counter) in ServerCounter.classes { $2.add($0.counts[counter], $1 + [("code", code)]) }
         },
         .servers("ballast_server_first_byte_seconds", .histogram, "Request sent to first body byte") {
             $2.add($0.firstByte, $1)

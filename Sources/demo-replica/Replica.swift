@@ -4,7 +4,7 @@ import EventLoop
 import Glibc
 
 /// Runs on its loop's queue alone.
-final class Replica: Turning, @unchecked Sendable {
+final class Replica: Turning {
     let options: Options
     let network: EpollNetwork
     let pool = BufferPool(blockSize: 64 << 10)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 import requests
@@ -371,16 +370,14 @@ def test_help_and_version():
 def test_few_descriptors_pause_accepting_and_nothing_else(start, replicas):
     ballast = start(replicas[:1], "health = off")
     pid = ballast.process.process.pid
-    opened = 0
+    folder = f"/proc/{pid}/fd"
 
-    def settled():
-        # Signals get their descriptors a moment after ballast is ready.
-        nonlocal opened
-        before, opened = opened, len(os.listdir(f"/proc/{pid}/fd"))
-        time.sleep(0.1)
-        return opened == before
+    def watched_signals():
+        return sum("signalfd" in os.readlink(f"{folder}/{name}") for name in os.listdir(folder))
 
-    wait_until(settled, "the descriptors to settle")
+    # TERM, INT, QUIT, HUP, USR1 and USR2 get their descriptors a moment after ballast is ready.
+    wait_until(lambda: watched_signals() == 6, "the signals to be watched")
+    opened = len(os.listdir(folder))
     subprocess.run(["prlimit", f"--nofile={opened + 6}:{opened + 6}", "--pid", str(pid)], check=True)
     held = [socket.create_connection(("127.0.0.1", ballast.port), timeout=patience) for _ in range(12)]
     ballast.process.line("cannot accept")

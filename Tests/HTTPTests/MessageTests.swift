@@ -142,3 +142,10 @@ private func written(capacity: Int = 4096, _ write: (inout OutputSpan<UInt8>) ->
         }
     }
 }
+
+@Suite struct CivilDateTests {
+    @Test(arguments: [
+        (0, "1970-01-01T00:00:00.000Z"), (951_782_400.5, "2000-02-29T00:00:00.500Z"),
+        (1_795_240_472.123, "2026-11-21T05:54:32.123Z"),
+    ]) func timestamps(_ seconds: Double, _ text: String) { #expect(CivilDate.timestamp(seconds) == text) }
+}

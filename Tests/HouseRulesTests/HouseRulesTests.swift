@@ -156,9 +156,8 @@ private func matches(_ pattern: String, _ line: String) -> Bool {
     }
 
     @Test func uncheckedSendableIsRare() {
-        // The engine's worker, and the demo replica, which is a worker of its own program.
         let found = Self.sources.filter { $0.code.contains { $0.contains("@unchecked Sendable") } }.map(\.path)
-        #expect(found == ["Sources/Engine/Worker.swift", "Sources/demo-replica/Replica.swift"])
+        #expect(found == ["Sources/Engine/Worker.swift"])
     }
 
     @Test func someWordsDoNotStand() {

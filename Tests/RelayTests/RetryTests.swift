@@ -4,25 +4,6 @@ import HTTP
 import Relay
 import Testing
 
-private func exchange(_ rule: RetryRule) -> Exchange {
-    Exchange(
-        limits: TimeLimits(queue: .seconds(7), connect: .seconds(5), response: .seconds(60), idle: .seconds(10)),
-        rule: rule)
-}
-
-/// An exchange whose request is sent to server 0.
-private func sent(
-    _ method: Method, body: Bool = false, keepsBody: Bool = false, isKeyed: Bool = false, _ rule: RetryRule
-) -> Exchange {
-    var exchange = exchange(rule)
-    _ = exchange.handle(.began(method, hasBody: body, isKeyed: isKeyed), now: .zero)
-    _ = exchange.handle(.chosen(server: 0), now: .zero)
-    _ = exchange.handle(.connected(isKept: false), now: .zero)
-    _ = exchange.handle(.sent(ofBody: body, isKept: keepsBody), now: .zero)
-    if body { _ = exchange.handle(.requestEnded, now: .zero) }
-    return exchange
-}
-
 private func statuses(_ list: Int...) -> Causes {
     var causes = Causes(connect: true, reset: true)
     for status in list { causes.statuses.insert(status...status) }
@@ -37,11 +18,11 @@ private func statuses(_ list: Int...) -> Causes {
         (.put, false, .keyed, true), (.post, false, .always, true),
     ]) func replay(_ method: Method, _ isKeyed: Bool, _ replay: Replay, _ isRepeated: Bool) {
         let rule = RetryRule(replay: replay)
-        var kept = sent(method, body: true, keepsBody: true, isKeyed: isKeyed, rule)
+        var kept = sent(method, hasBody: true, isKeyed: isKeyed, keepsBody: true, rule: rule)
         let action = kept.handle(.serverFailed(.reset), now: .zero)
         #expect(action == (isRepeated ? .choose(isRetry: true) : .reply(.reset)))
         // Without its body, nothing can be sent again.
-        var lost = sent(method, body: true, keepsBody: false, isKeyed: isKeyed, rule)
+        var lost = sent(method, hasBody: true, isKeyed: isKeyed, keepsBody: false, rule: rule)
         #expect(lost.handle(.serverFailed(.reset), now: .zero) == .reply(.reset))
     }
 
@@ -53,18 +34,18 @@ private func statuses(_ list: Int...) -> Causes {
     }
 
     @Test func onlyWhatIsListedIsRetried() {
-        var timedOut = sent(.get, RetryRule())
+        var timedOut = sent(.get, rule: RetryRule())
         #expect(timedOut.handle(.serverFailed(.firstByteTimeout), now: .zero) == .reply(.firstByteTimeout))
-        var listed = sent(.get, RetryRule(causes: Causes(timeout: true)))
+        var listed = sent(.get, rule: RetryRule(causes: Causes(timeout: true)))
         #expect(listed.handle(.serverFailed(.firstByteTimeout), now: .zero) == .choose(isRetry: true))
-        var reset = sent(.get, RetryRule(causes: Causes(timeout: true)))
+        var reset = sent(.get, rule: RetryRule(causes: Causes(timeout: true)))
         #expect(reset.handle(.serverFailed(.reset), now: .zero) == .reply(.reset))
     }
 
     /// 429 and 503 say that nothing was run: any method goes elsewhere, if there is an elsewhere.
     @Test func refusalsGoElsewhere() {
         for status in [429, 503] {
-            var post = sent(.post, body: true, keepsBody: true, RetryRule(causes: statuses(429, 503, 500)))
+            var post = sent(.post, hasBody: true, keepsBody: true, rule: RetryRule(causes: statuses(429, 503, 500)))
             #expect(post.handle(.finalHead(status: status), now: .zero) == .chooseInstead)
             #expect(post.handle(.chosen(server: 1), now: .zero) == .open(server: 1))
             #expect(post.exclusions.contains(0))
@@ -73,10 +54,10 @@ private func statuses(_ list: Int...) -> Causes {
             #expect(post.handle(.finalHead(status: status), now: .zero) == .forwardHead)
         }
         // What a client has been told of this response cannot be taken back.
-        var hinted = sent(.get, RetryRule(causes: statuses(503)))
+        var hinted = sent(.get, rule: RetryRule(causes: statuses(503)))
         _ = hinted.handle(.interimHead(isContinue: false), now: .zero)
         #expect(hinted.handle(.finalHead(status: 503), now: .zero) == .forwardHead)
-        var alone = sent(.post, RetryRule(causes: statuses(503)))
+        var alone = sent(.post, rule: RetryRule(causes: statuses(503)))
         #expect(alone.handle(.finalHead(status: 503), now: .zero) == .chooseInstead)
         #expect(alone.handle(.noServer(.noServer), now: .zero) == .forwardHead)
         #expect(alone.handle(.responseEnded, now: .zero) == .finish)
@@ -84,17 +65,17 @@ private func statuses(_ list: Int...) -> Causes {
 
     @Test func otherStatusesAreRepeatedOnlyIfTheRequestMayRunTwice() {
         let rule = RetryRule(causes: statuses(500))
-        var get = sent(.get, rule)
+        var get = sent(.get, rule: rule)
         #expect(get.handle(.finalHead(status: 500), now: .zero) == .chooseInstead)
-        var post = sent(.post, body: true, keepsBody: true, rule)
+        var post = sent(.post, hasBody: true, keepsBody: true, rule: rule)
         #expect(post.handle(.finalHead(status: 500), now: .zero) == .forwardHead)
-        var other = sent(.get, rule)
+        var other = sent(.get, rule: rule)
         #expect(other.handle(.finalHead(status: 502), now: .zero) == .forwardHead)
     }
 
     /// A server that checks call down: what may be replayed moves, if another server is there; the rest stays.
     @Test func aServerThatIsDownIsLeftOnlyForAnother() {
-        var get = sent(.get, RetryRule())
+        var get = sent(.get, rule: RetryRule())
         #expect(get.handle(.serverIsDown, now: .zero) == .chooseInstead)
         #expect(get.handle(.noServer(.noServer), now: .zero) == .none)
         #expect(get.state == .awaiting(server: 0))
@@ -102,14 +83,14 @@ private func statuses(_ list: Int...) -> Causes {
         #expect(get.handle(.serverIsDown, now: .zero) == .chooseInstead)
         #expect(get.handle(.chosen(server: 2), now: .zero) == .open(server: 2))
         // Where others are full, it waits for one of them.
-        var waiting = sent(.get, RetryRule())
+        var waiting = sent(.get, rule: RetryRule())
         _ = waiting.handle(.serverIsDown, now: .zero)
         #expect(waiting.handle(.queued, now: .zero) == .none)
         #expect(waiting.state == .queued && waiting.exclusions.contains(0) && waiting.deadline == .seconds(7))
         #expect(waiting.handle(.chosen(server: 1), now: .zero) == .open(server: 1))
-        var post = sent(.post, RetryRule())
+        var post = sent(.post, rule: RetryRule())
         #expect(post.handle(.serverIsDown, now: .zero) == .none)
-        var streaming = sent(.get, RetryRule())
+        var streaming = sent(.get, rule: RetryRule())
         _ = streaming.handle(.finalHead(status: 200), now: .zero)
         #expect(streaming.handle(.serverIsDown, now: .zero) == .none)
     }

@@ -46,6 +46,9 @@ struct Ejection: Sendable {
 
     init(_ rule: EjectionRule) { self.rule = rule }
 
+    /// A good result would change nothing.
+    var isCalm: Bool { state == .none && streak == 0 }
+
     /// When the state changes by itself.
     var nextChange: Duration? {
         if case .ejected(let until) = state { return until }

@@ -9,19 +9,43 @@ import Relay
 extension ExchangeDriver {
     // MARK: Asking
 
-    /// Asks for a slot, and waits in line if that is wanted.
+    private func ask(without exclusions: Exclusions, waits: Bool, isRetry: Bool) -> Choice {
+        let pick = Pick(exclusions: exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
+        let waiter = waits ? WaiterID(worker: worker.index, slot: token.slot) : nil
+        return plan.backend.choose(pick, waiter: waiter, isRetry: isRetry, now: worker.now)
+    }
+
+    /// Asks for a slot, and waits in line for one.
     /// - Parameter reason: what a repeated attempt is counted as.
     func choose(isRetry: Bool, reason: RequestCounter?) -> Exchange.Event? {
         guard let backend else { return .noServer(.noServer) }
-        let pick = Pick(
-            exclusions: machine.exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
-        let waiter = WaiterID(worker: worker.index, slot: token.slot)
-        switch plan.backend.choose(pick, waiter: waiter, isRetry: isRetry, now: worker.now) {
+        let choice = ask(without: machine.exclusions, waits: true, isRetry: isRetry)
+        switch choice {
+        case .slot, .queued: if let reason { worker.metrics.backends[backend].counters.add(reason) }
+        case .full, .noServer, .budgetSpent: break
+        }
+        return take(choice)
+    }
+
+    /// Looks for another server than the one at work; the attempt under way is given up only if there is one.
+    func chooseInstead() -> Exchange.Event? {
+        guard let old = slot, let server = machine.server else { return .noServer(.noServer) }
+        let hasAnswered = machine.isReconsideringResponse
+        var exclusions = machine.exclusions
+        exclusions.insert(server)
+        let choice = ask(without: exclusions, waits: !hasAnswered, isRetry: true)
+        switch choice {
+        case .slot, .queued: leave(old, hasAnswered: hasAnswered)
+        case .full, .noServer, .budgetSpent: break
+        }
+        return take(choice)
+    }
+
+    private func take(_ choice: Choice) -> Exchange.Event {
+        switch choice {
         case .slot(let slot):
-            if let reason { worker.metrics.backends[backend].counters.add(reason) }
             return took(slot)
         case .queued(let ticket):
-            if let reason { worker.metrics.backends[backend].counters.add(reason) }
             self.ticket = ticket
             times.queued = worker.now
             return .queued
@@ -34,30 +58,6 @@ extension ExchangeDriver {
         self.slot = slot
         slotMetrics = worker.metrics.servers[backend ?? 0][slot.server]
         return .chosen(server: slot.server)
-    }
-
-    /// Looks for another server than the one at work; the attempt under way is given up only if there is one.
-    func chooseInstead() -> Exchange.Event? {
-        guard let old = slot, let server = machine.server else { return .noServer(.noServer) }
-        let hasAnswered = machine.isReconsideringResponse
-        var exclusions = machine.exclusions
-        exclusions.insert(server)
-        let pick = Pick(exclusions: exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
-        let waiter = hasAnswered ? nil : WaiterID(worker: worker.index, slot: token.slot)
-        let choice = plan.backend.choose(pick, waiter: waiter, isRetry: true, now: worker.now)
-        let event: Exchange.Event
-        switch choice {
-        case .slot(let next):
-            leave(old, hasAnswered: hasAnswered)
-            event = took(next)
-        case .queued(let ticket):
-            leave(old, hasAnswered: hasAnswered)
-            self.ticket = ticket
-            times.queued = worker.now
-            event = .queued
-        case .full, .noServer, .budgetSpent: event = .noServer(.noServer)
-        }
-        return event
     }
 
     /// Gives the attempt in `old` up for another one.

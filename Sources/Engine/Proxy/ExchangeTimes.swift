@@ -35,7 +35,7 @@ extension ExchangeDriver {
     /// The line of the access log.
     func accessLine(_ disposition: Disposition, _ status: Int?, server: Int?) -> String {
         var record = AccessRecord()
-        record.endedAt = worker.shared.wallTime
+        record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
         record.status = status ?? 0
         record.end = disposition.word
         if let client { record.client = String(decoding: client.identity.address, as: UTF8.self) }
@@ -66,7 +66,7 @@ extension ClientConnection {
         metrics.duration.observe(worker.now - requestBegan)
         guard let log = worker.shared.accessLog else { return }
         var record = AccessRecord()
-        record.endedAt = worker.shared.wallTime
+        record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
         record.client = String(decoding: identity.address, as: UTF8.self)
         record.method = "-"
         record.path = "-"

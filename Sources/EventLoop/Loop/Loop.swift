@@ -1,8 +1,9 @@
 // A loop on Dispatch: one serial queue, one source on the epoll set, and a handler that stays while there is work.
 import Dispatch
+import Synchronization
 
 /// What a loop runs: one turn at a time, always on the loop's queue.
-public protocol Turning: AnyObject, Sendable {
+public protocol Turning: AnyObject {
     /// Handles what is due and what is ready; waits at most `limit` for the latter. False when nothing happened and
     /// nothing is left to do: the network is then armed for the next deadline, and the loop may sleep.
     func turn(waitingAtMost limit: Duration) -> Bool
@@ -20,17 +21,18 @@ public final class Loop {
 
     private let label: String
     private let descriptor: Int32
-    private let subject: any Turning
+    /// Behind a lock that is free whenever it is taken: turns run on one queue, and nobody else takes it.
+    private let subject: Subject
     private let wake: @Sendable () -> Void
     private var source: (any DispatchSourceRead)?
 
     /// - Parameters:
     ///   - network: the one that `subject` waits on.
     ///   - subject: gets turns until the process ends.
-    public init(label: String, network: EpollNetwork, subject: any Turning) {
+    public init(label: String, network: EpollNetwork, subject: sending any Turning) {
         self.label = label
         descriptor = network.descriptor
-        self.subject = subject
+        self.subject = Subject(subject)
         wake = network.wake
     }
 
@@ -40,11 +42,20 @@ public final class Loop {
         let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: DispatchQueue(label: label))
         let subject = subject
         source.setEventHandler {
-            while subject.turn(waitingAtMost: Self.longestWait) {}
+            while subject.turn() {}
         }
         source.activate()
         self.source = source
         // The first turn: timers that were set before would otherwise wait for the first event.
         wake()
     }
+}
+
+/// What is turned, where any thread may send it.
+private final class Subject: Sendable {
+    private let turning: Mutex<any Turning>
+
+    init(_ turning: sending any Turning) { self.turning = Mutex(turning) }
+
+    func turn() -> Bool { turning.withLock { $0.turn(waitingAtMost: Loop.longestWait) } }
 }

@@ -9,7 +9,7 @@ public struct HTTPDate: Sendable {
         let clamped = min(max(seconds, 0), 253_402_300_799)
         let days = Int(clamped / 86_400)
         let rest = Int(clamped % 86_400)
-        let (year, month, day) = Self.civil(days)
+        let (year, month, day) = CivilDate.of(days)
         let dayNames: StaticString = "ThuFriSatSunMonTueWed"
         let monthNames: StaticString = "JanFebMarAprMayJunJulAugSepOctNovDec"
         var text = InlineArray<29, UInt8>(repeating: 0x20)
@@ -36,9 +36,28 @@ public struct HTTPDate: Sendable {
         bytes = text
     }
 
+}
+
+/// The Gregorian calendar.
+public enum CivilDate {
+    /// `2026-11-21T05:54:32.123Z` (RFC 3339), for logs.
+    /// - Parameter seconds: since 1970, UTC.
+    public static func timestamp(_ seconds: Double) -> String {
+        let milliseconds = Int((max(0, seconds) * 1000).rounded(.down))
+        let inDay = milliseconds % 86_400_000
+        let (year, month, day) = of(milliseconds / 86_400_000)
+        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))T\(padded(inDay / 3_600_000, 2)):"
+            + "\(padded(inDay / 60_000 % 60, 2)):\(padded(inDay / 1000 % 60, 2)).\(padded(inDay % 1000, 3))Z"
+    }
+
+    private static func padded(_ value: Int, _ width: Int) -> String {
+        let digits = String(value)
+        return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
+    }
+
     /// Days since 1970 as a date of the Gregorian calendar: years that begin in March put the leap day last, and 400 of
     /// them have 146,097 days.
-    private static func civil(_ days: Int) -> (year: Int, month: Int, day: Int) {
+    static func of(_ days: Int) -> (year: Int, month: Int, day: Int) {
         let shifted = days + 719_468
         let era = shifted / 146_097
         let dayOfEra = shifted % 146_097

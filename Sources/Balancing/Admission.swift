@@ -1,80 +1,10 @@
 // Who gets which slot: the counts of a backend's servers, the policy over those that can take a request, and the line of
 // those that wait. Pure: it takes no lock and reads no clock.
 
-/// The rules of one backend.
-public struct BackendRules: Sendable {
-    public var health: HealthRule
-    public var ejection: EjectionRule
-    /// How long a server that came back takes to get its full part; zero is none.
-    public var slowStart: Duration
-    /// Requests that may wait for a slot.
-    public var queue: Int
-    /// Retries at a time, in parts of 100 of the running requests; `retryFloor` are always allowed.
-    public var retryBudgetPercent: Int
-    /// How long a request may wait in line.
-    public var patience: Duration
-    /// How soon a server that is down can be back: what a client is told when none can serve.
-    public var recovery: Duration
-
-    public static let retryFloor = 3
-    /// Seconds that a client is told to stay away, at most.
-    static let longestRetryAfter = 60
-
-    public init(
-        health: HealthRule = HealthRule(), ejection: EjectionRule = EjectionRule(), slowStart: Duration = .zero,
-        queue: Int = 1000, retryBudgetPercent: Int = 20, patience: Duration = .seconds(30),
-        recovery: Duration = .seconds(6)
-    ) {
-        self.health = health
-        self.ejection = ejection
-        self.slowStart = slowStart
-        self.queue = queue
-        self.retryBudgetPercent = retryBudgetPercent
-        self.patience = patience
-        self.recovery = recovery
-    }
-}
-
-/// What became of a request for a slot.
-public enum Choice: Sendable, Equatable {
-    /// The slot is the request's; give it back by `finished`.
-    case slot(Slot)
-    /// The request is in line; a `Grant` with this ticket follows, or `leave`.
-    case queued(Ticket)
-    /// All slots are taken, and the line is full or closed to this request.
-    case full
-    /// No server can serve now.
-    case noServer
-    /// Too many retries are running already, and this one does not wait.
-    case budgetSpent
-}
-
-/// A slot for a waiter. It counts from now on, however long the message travels.
-public struct Grant: Sendable, Equatable {
-    public let waiter: WaiterID
-    public let ticket: Ticket
-    public let slot: Slot
-}
-
-/// A server's state is another now.
-public struct StateChange: Sendable, Equatable {
-    public let server: Int
-    public let state: ServerState
-}
-
-/// What an event leads to besides its own answer; the caller carries it out after the lock.
-public struct Aftermath: Sendable, Equatable {
-    public var grants: [Grant] = []
-    public var changes: [StateChange] = []
-    /// Something has begun that ends by time: `tend` is to be called.
-    public var isTimed = false
-    /// Whether any server can serve now, where that has changed.
-    public var canServe: Bool?
-    public init() {}
-}
-
 struct Admission: Sendable {
-    private struct Entry: Sendable {
+    struct Entry: Sendable {
+        /// The server's, or that of the last server which stood here.
+        var number: Int
         var inflight = 0
         var limit = Int.max
         var share = 0
@@ -82,31 +12,27 @@ struct Admission: Sendable {
         var isCandidate = false
     }
 
-    let rules: BackendRules
-    private(set) var conditions: [ServerCondition]
-    private var entries: [Entry]
+    var rules: BackendRules
+    /// By place, like `entries`: servers, those that are leaving, and what is left of those that went.
+    var conditions: [ServerCondition] = []
+    var entries: [Entry] = []
+    /// Places of the servers in the order of the configuration.
+    var order: [Int] = []
+    /// Rosters taken in so far.
+    var serial = 0
     /// By tier; each knows the candidates of its tier only.
-    private var policies: [any BalancingPolicy]
-    private var usableCounts = InlineArray<3, Int>(repeating: 0)
-    private var candidateCounts = InlineArray<3, Int>(repeating: 0)
+    var policies: [any BalancingPolicy] = []
+    var usableCounts = InlineArray<3, Int>(repeating: 0)
+    var candidateCounts = InlineArray<3, Int>(repeating: 0)
     private(set) var line = WaitingLine()
     private var drain = DrainRate()
     private var running = 0
     private var retrying = 0
     /// A server has passed a check; until then those without verdict take traffic.
-    private var hasPassed = false
+    var hasPassed = false
 
-    init(_ servers: [Server], policy: any BalancingPolicy, rules: BackendRules) {
-        self.rules = rules
-        conditions = servers.map {
-            ServerCondition(
-                server: $0, health: HealthMachine(rules.health), ejection: Ejection(rules.ejection),
-                slowStart: SlowStart(rules.slowStart))
-        }
-        entries = Array(repeating: Entry(), count: servers.count)
-        policies = Array(repeating: policy, count: Tier.allCases.count)
-        for server in servers.indices { refresh(server, .zero) }
-    }
+    /// Begins without servers; a `Roster` brings them.
+    init(rules: BackendRules) { self.rules = rules }
 
     // MARK: Requests
 
@@ -114,9 +40,10 @@ struct Admission: Sendable {
     ///   - waiter: who waits if all slots are taken; nil waits for nothing.
     ///   - isRetry: the request has run before, and its retry counts against the budget.
     mutating func choose(_ pick: Pick, waiter: WaiterID?, isRetry: Bool, now: Duration) -> Choice {
-        guard let tier = decidingTier(pick.exclusions) else { return .noServer }
+        let local = local(pick)
+        guard let tier = decidingTier(local.exclusions) else { return .noServer }
         let mayRun = !isRetry || hasBudget
-        if mayRun, let server = policies[tier.rawValue].pick(pick) {
+        if mayRun, let server = policies[tier.rawValue].pick(local) {
             return .slot(take(server, isRetry: isRetry, now: now))
         }
         guard let waiter else { return mayRun ? .full : .budgetSpent }
@@ -134,11 +61,17 @@ struct Admission: Sendable {
     mutating func leave(_ ticket: Ticket) -> Bool { line.leave(ticket) != nil }
 
     mutating func finished(_ slot: Slot, _ result: AttemptResult, now: Duration, _ aftermath: inout Aftermath) {
-        let server = slot.server
+        // Whoever holds a slot keeps the server's place from being given away.
+        let server = ServerNumber.place(slot.server)
         entries[server].inflight -= 1
         running -= 1
         if slot.isRetry { retrying -= 1 }
         drain.count(now)
+        guard conditions[server].isMember else {
+            if entries[server].inflight == 0 { aftermath.departed.append(slot.server) }
+            serveLine(now, &aftermath)
+            return
+        }
         if slot.isTrial { conditions[server].isTrying = false }
         // While a server is on trial, requests from before say nothing.
         let mayMatter = result == .bad || result == .good && !conditions[server].ejection.isCalm
@@ -169,8 +102,10 @@ struct Admission: Sendable {
     // MARK: What changes servers
 
     mutating func recordCheck(
-        of server: Int, _ verdict: CheckVerdict, _ note: CheckNote, lastByte: Duration, _ aftermath: inout Aftermath
+        of number: Int, _ verdict: CheckVerdict, _ note: CheckNote, lastByte: Duration, _ aftermath: inout Aftermath
     ) {
+        // A check may end after its server was removed.
+        guard let server = place(number), conditions[server].isMember else { return }
         let before = conditions[server].state
         let wasDown = conditions[server].health.state == .down
         conditions[server].lastCheck = note
@@ -183,6 +118,7 @@ struct Admission: Sendable {
         }
         let isFirstPass = !hasPassed && verdict == .passed
         hasPassed = hasPassed || isFirstPass
+        conditions[server].hasPassed = conditions[server].hasPassed || verdict == .passed
         changed(server, from: before, note.at, &aftermath)
         if isFirstPass { for other in entries.indices { refresh(other, note.at) } }
         serveLine(note.at, &aftermath)
@@ -190,7 +126,7 @@ struct Admission: Sendable {
 
     /// Time has passed: ends ejections, goes on with slow starts.
     mutating func tend(_ now: Duration, _ aftermath: inout Aftermath) {
-        for server in conditions.indices {
+        for server in order {
             let before = conditions[server].state
             let isOver = conditions[server].ejection.tend(now)
             let hasGrown = conditions[server].slowStart.tend(now)
@@ -202,8 +138,8 @@ struct Admission: Sendable {
     /// When `tend` is due; nil while nothing changes by itself.
     func nextChange(_ now: Duration) -> Duration? {
         var next: Duration?
-        for condition in conditions {
-            if let time = condition.nextChange(now) { next = min(next ?? time, time) }
+        for server in order {
+            if let time = conditions[server].nextChange(now) { next = min(next ?? time, time) }
         }
         return next
     }
@@ -215,19 +151,19 @@ struct Admission: Sendable {
         refresh(server, now)
         let state = conditions[server].state
         if couldServe != canServe { aftermath.canServe = canServe }
-        if state != before { aftermath.changes.append(StateChange(server: server, state: state)) }
+        if state != before { aftermath.changes.append(StateChange(server: entries[server].number, state: state)) }
         aftermath.isTimed = aftermath.isTimed || conditions[server].nextChange(now) != nil
     }
 
-    private var canServe: Bool { usableCounts[0] + usableCounts[1] + usableCounts[2] > 0 }
+    var canServe: Bool { usableCounts[0] + usableCounts[1] + usableCounts[2] > 0 }
 
     /// Whether one more may be ejected: not above the limit, and never the last that can serve.
     private func mayEject(_ server: Int) -> Bool {
         var ejected = 0
         var all = 0
-        for condition in conditions where !condition.server.isDisabled {
+        for server in order where !conditions[server].server.isDisabled {
             all += 1
-            if condition.ejection.state != .none { ejected += 1 }
+            if conditions[server].ejection.state != .none { ejected += 1 }
         }
         guard (ejected + 1) * 100 <= all * rules.ejection.limitPercent else { return false }
         let others = usableCounts[0] + usableCounts[1] - (isUsable(server) ? 1 : 0)
@@ -243,7 +179,7 @@ struct Admission: Sendable {
 
     // MARK: Candidates
 
-    private mutating func refresh(_ server: Int, _ now: Duration) {
+    mutating func refresh(_ server: Int, _ now: Duration) {
         let tier = conditions[server].tier(hasPassed: hasPassed)
         if tier != entries[server].tier {
             if let old = entries[server].tier {
@@ -303,17 +239,18 @@ struct Admission: Sendable {
             refresh(server, now)
         }
         updateCandidate(server)
-        return Slot(server: server, isRetry: isRetry, isTrial: isTrial)
+        return Slot(server: entries[server].number, isRetry: isRetry, isTrial: isTrial)
     }
 
     // MARK: The line
 
     /// Gives free slots to those who wait, in their order, until none can use one: a newcomer never overtakes.
-    private mutating func serveLine(_ now: Duration, _ aftermath: inout Aftermath) {
+    mutating func serveLine(_ now: Duration, _ aftermath: inout Aftermath) {
         while !line.isEmpty, candidateCounts[0] + candidateCounts[1] + candidateCounts[2] > 0,
-            let place = line.firstIndex(where: { (!$0.isRetry || hasBudget) && hasCandidate($0.pick.exclusions) })
+            let place = line.firstIndex(where: { (!$0.isRetry || hasBudget) && hasCandidate(local($0.pick).exclusions) }
+            )
         {
-            let pick = line[place].pick
+            let pick = local(line[place].pick)
             guard let tier = decidingTier(pick.exclusions), let server = policies[tier.rawValue].pick(pick) else {
                 assertionFailure("a policy broke its law: there is a candidate, and it picks none")
                 return

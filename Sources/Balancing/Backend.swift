@@ -1,9 +1,11 @@
 // A backend's one lock: who has which slot, who waits, how the servers are; shared by all workers. It is held to choose
 // and to finish, never across a system call.
+import Addresses
 import Synchronization
 
 /// A slot of a server that one request holds.
 public struct Slot: Sendable, Equatable {
+    /// The server's number.
     public let server: Int
     /// The request ran before: this slot counts against the retry budget.
     public let isRetry: Bool
@@ -17,17 +19,50 @@ public struct Slot: Sendable, Equatable {
     }
 }
 
-/// A group of servers that stand in for each other.
+/// A group of servers that stand in for each other. It lives on while its servers and rules change.
 public final class Backend: Sendable {
     public let name: String
-    public let servers: [Server]
     private let admission: Mutex<Admission>
 
-    public init(name: String, servers: [Server], policy: any BalancingPolicy, rules: BackendRules = BackendRules()) {
+    /// A backend without servers: `adopt` brings them.
+    public init(name: String) {
         self.name = name
-        self.servers = servers
-        admission = Mutex(Admission(servers, policy: policy, rules: rules))
+        admission = Mutex(Admission(rules: BackendRules()))
     }
+
+    // MARK: Its servers
+
+    /// Numbers `servers` and makes the policy over them, ready to be adopted. Takes its time beside the lock; one caller
+    /// at a time, and nothing is adopted in between.
+    /// - Parameter policy: makes a policy over servers by place; places without one of these servers have weight 0.
+    public func prepare(
+        _ servers: [Server], rules: BackendRules, policy: ([Server]) -> any BalancingPolicy
+    ) -> Roster {
+        let (tenancies, serial) = admission.withLock { ($0.tenancies, $0.serial) }
+        let numbers = Roster.places(for: servers, in: tenancies, serial: serial)
+        var members = [Server?](repeating: nil, count: (numbers.map(ServerNumber.place).max() ?? -1) + 1)
+        for (number, server) in zip(numbers, servers) { members[ServerNumber.place(number)] = server }
+        // Places stay in use by requests that have not ended; no policy ever picks those.
+        let nobody = Server(name: "", endpoint: Endpoint(.anyIPv4, port: 0), weight: 0)
+        let count = max(members.count, tenancies.count)
+        let byPlace = (0..<count).map { $0 < members.count ? members[$0] ?? nobody : nobody }
+        return Roster(numbers: numbers, members: members, policy: policy(byPlace), rules: rules)
+    }
+
+    /// Goes on with these servers under these rules. Servers known by name and endpoint keep their counts and state, and
+    /// running requests count against new limits; those not named any more finish what they have.
+    public func adopt(_ roster: Roster, now: Duration) -> Aftermath {
+        var aftermath = Aftermath()
+        admission.withLock { $0.adopt(roster, now: now, &aftermath) }
+        return aftermath
+    }
+
+    /// The servers that the configuration names, in its order.
+    public var servers: [Server] {
+        admission.withLock { admission in admission.order.map { admission.conditions[$0].server } }
+    }
+
+    // MARK: Its slots
 
     /// Asks for a slot. One that is given counts from this moment on, and is given back by one `finished`.
     /// - Parameters:
@@ -48,7 +83,9 @@ public final class Backend: Sendable {
     }
 
     /// Takes in a check's result.
-    /// - Parameter lastByte: when the server last sent anything for a request.
+    /// - Parameters:
+    ///   - server: its number; a server that has gone is passed over.
+    ///   - lastByte: when the server last sent anything for a request.
     public func recordCheck(
         of server: Int, _ verdict: CheckVerdict, _ note: CheckNote, lastByte: Duration
     ) -> Aftermath {
@@ -75,6 +112,7 @@ public final class Backend: Sendable {
 
     /// One server as it is now.
     public struct ServerReport: Sendable {
+        public let number: Int
         public let server: Server
         public let state: ServerState
         /// Its checks pass.
@@ -95,12 +133,13 @@ public final class Backend: Sendable {
 
     public var report: Report {
         admission.withLock { admission in
-            let servers = admission.conditions.enumerated().map { index, condition in
-                let limit = admission.limit(index)
+            let servers = admission.told.map { place in
+                let condition = admission.conditions[place]
+                let limit = admission.limit(place)
                 return ServerReport(
-                    server: condition.server, state: condition.state,
+                    number: admission.entries[place].number, server: condition.server, state: condition.state,
                     isHealthy: condition.health.state == .up && !condition.server.isDisabled,
-                    inflight: admission.inflight(index),
+                    inflight: admission.inflight(place),
                     limit: limit == .max ? nil : limit, lastCheck: condition.lastCheck)
             }
             return Report(
@@ -112,7 +151,5 @@ public final class Backend: Sendable {
     public var inflight: [Int] { report.servers.map(\.inflight) }
 
     /// Whether every server has had its first check's verdict.
-    public var isReady: Bool {
-        admission.withLock { !$0.conditions.contains { $0.health.state == .starting && !$0.server.isDisabled } }
-    }
+    public var isReady: Bool { admission.withLock { $0.isReady } }
 }

@@ -27,6 +27,10 @@ static inline int clinux_stream_socket(int family) {
     return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
+static inline int clinux_datagram_socket(int family) {
+    return socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
 static inline int clinux_epoll_add(int set, int fd, uint32_t events, uint64_t token) {
     struct epoll_event event = {.events = events, .data = {.u64 = token}};
     return epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
@@ -66,5 +70,6 @@ static const uint32_t clinux_rdhup = EPOLLRDHUP;
 static const uint32_t clinux_hup = EPOLLHUP;
 static const uint32_t clinux_err = EPOLLERR;
 static const uint32_t clinux_edge = EPOLLET;
+static const uint32_t clinux_exclusive = EPOLLEXCLUSIVE;
 
 #endif

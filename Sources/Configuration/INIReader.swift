@@ -22,7 +22,7 @@ public struct ConfigurationSources: Sendable {
 }
 
 /// One word of a value, its quotes removed and its variables expanded.
-struct Word: Equatable {
+struct Word: Equatable, Sendable {
     var text: String
     var column: Int
     var width: Int

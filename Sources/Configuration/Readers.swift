@@ -13,6 +13,13 @@ enum Readers {
             throw Mistake("'\(setting.words[1].text)' is not an option of 'listen'", word: 1)
         }
         let text = setting.words[0].text
+        if text.hasPrefix("systemd:") {
+            let name = String(text.dropFirst(8))
+            guard Values.isName(name), !name.contains(":") else {
+                throw Mistake("'\(text)' has no name behind systemd:, like systemd:http")
+            }
+            return ListenerSettings(text: text, address: nil, port: 0, inherited: name, position: setting.position)
+        }
         let (address, port) = try Values.listener(text)
         return ListenerSettings(text: text, address: address, port: port, position: setting.position)
     }
@@ -49,6 +56,21 @@ enum Readers {
             throw Mistake("'\(text)' is not off, stderr or a path that begins with '/'")
         }
         settings.accessLog = text
+    }
+
+    @Sendable static func pidFile(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        let text = try setting.single
+        guard text.hasPrefix("/"), !text.hasSuffix("/") else { throw Mistake("'\(text)' is not a path from '/' on") }
+        settings.pidFile = text
+    }
+
+    @Sendable static func user(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        let text = try setting.single
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count <= 2, parts.allSatisfy({ !$0.isEmpty && Values.isName(String($0)) }) else {
+            throw Mistake("'\(text)' is not a user, like ballast or ballast:ballast with a group")
+        }
+        settings.user = text
     }
 
     @Sendable static func server(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {

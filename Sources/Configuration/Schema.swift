@@ -33,7 +33,8 @@ enum Schema {
     static let globalKeys: [Key] = [
         .global(
             "listen", .words(Readers.listen), default: nil, sample: ":8080", repeats: true,
-            "Where clients are accepted: [ADDRESS]:PORT; without an address on all of the machine."),
+            "Where clients are accepted: [ADDRESS]:PORT; without an address on all of the machine. systemd:NAME is a socket that a socket unit passes under this FileDescriptorName."
+        ),
         .global(
             "threads", .words(Readers.threads), default: "auto",
             "Worker threads; auto is one for each processor this process may use."),
@@ -83,6 +84,16 @@ enum Schema {
         .global(
             "shutdown-timeout", .duration(\.shutdownTimeout, .zero...longest), default: "60s",
             "How long running requests may take to finish after TERM."),
+        .global(
+            "shutdown-delay", .duration(\.shutdownDelay, .zero...longest), default: "0",
+            "How long clients are still accepted after TERM, while /readyz says 503: until what is in front has noticed."
+        ),
+        .global(
+            "pid-file", .words(Readers.pidFile), default: nil, sample: "/run/ballast/ballast.pid",
+            "Where the number of the process is written, and locked while it runs; ballast -s reads it."),
+        .global(
+            "user", .words(Readers.user), default: nil, sample: "ballast:ballast",
+            "NAME or NAME:GROUP that the process becomes when it was started as root and its ports are open."),
         .include(
             "include", sample: "conf.d/*.ini",
             "Further files to read: a path or a pattern with *, relative to this file."),

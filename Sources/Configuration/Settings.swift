@@ -27,9 +27,14 @@ public struct ListenerSettings: Equatable, Sendable {
     /// Nil address is "all of this machine": dual stack where there is IPv6.
     public var address: IPAddress?
     public var port: UInt16
+    /// `systemd:NAME`: a socket of this name that is passed to the process, in place of an address.
+    public var inherited: String?
     public var position: Position
 
-    public init(text: String, address: IPAddress?, port: UInt16, position: Position) {
+    public init(
+        text: String, address: IPAddress?, port: UInt16, inherited: String? = nil, position: Position
+    ) {
+        self.inherited = inherited
         self.text = text
         self.address = address
         self.port = port
@@ -148,6 +153,12 @@ public struct Settings: Sendable {
     /// `off`, `stderr` or a path.
     public var accessLog = "off"
     public var shutdownTimeout = Duration.seconds(60)
+    /// Between the signal to stop and the end of accepting.
+    public var shutdownDelay = Duration.zero
+    /// Nil writes none.
+    public var pidFile: String?
+    /// `NAME` or `NAME:GROUP`; nil stays who it is.
+    public var user: String?
     public var backends: [BackendSettings] = []
     public var stats = StatsSettings()
 

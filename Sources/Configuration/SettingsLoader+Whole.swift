@@ -37,23 +37,14 @@ extension SettingsLoader {
     }
 
     private mutating func checkServers(_ backend: BackendSettings) {
-        for (index, server) in backend.servers.enumerated() {
-            guard let name = server.name else {
-                if backend.servers[..<index].contains(where: { $0.name == server.authority }) {
-                    fail(server.position, "two servers are called '\(server.authority)'")
-                }
-                // One entry for each address of a host is what `server` with a name is for.
-                if backend.servers[..<index].contains(where: {
-                    $0.name == nil && $0.host == server.host && $0.port == server.port
-                }) {
-                    fail(server.position, "the server \(server.authority) stands twice")
-                }
-                continue
-            }
-            let isTaken = backend.servers[..<index].contains { ($0.name ?? $0.authority) == name }
-            if isTaken {
-                fail(server.position, "two servers are called '\(name)'")
-            }
+        // By what each is called; whether that is a name of its own.
+        var called: [String: Bool] = [:]
+        for server in backend.servers {
+            let name = server.name ?? server.authority
+            guard let isNamed = called.updateValue(server.name != nil, forKey: name) else { continue }
+            // One entry for each address of a host is what `server` with a name is for.
+            let isSame = !isNamed && server.name == nil
+            fail(server.position, isSame ? "the server \(name) stands twice" : "two servers are called '\(name)'")
         }
     }
 
@@ -118,6 +109,12 @@ extension SettingsLoader {
 
     private mutating func checkListeners() {
         let all = settings.listeners + settings.backends.flatMap(\.listeners) + settings.stats.listeners
+        for (index, listener) in all.enumerated() {
+            guard let name = listener.inherited, all[..<index].contains(where: { $0.inherited == name }) else {
+                continue
+            }
+            fail(listener.position, "the socket \(listener.text) is listened on already")
+        }
         for (index, listener) in all.enumerated() where listener.port != 0 {
             let twin = all[..<index].first {
                 // "All of this machine" holds every single address of it as well.

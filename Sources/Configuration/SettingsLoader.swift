@@ -65,6 +65,9 @@ public struct SettingsLoader {
         return finish()
     }
 
+    /// `pid-file`, as far as the configuration could be read.
+    public var pidFile: String? { settings.pidFile }
+
     /// Things that are allowed but probably not meant.
     public var warningText: String { warnings.map(\.text).joined() }
 

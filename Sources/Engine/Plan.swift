@@ -1,41 +1,71 @@
-// Settings made ready for the data path: built once for each configuration, shared by all workers, never changed.
+// Settings made ready for the data path: built once for each configuration, shared by all workers, never changed. At most
+// two plans live at a time: the one in effect, and the one that follows it until every worker has it.
 import Addresses
-public import Balancing
+import Balancing
 public import Configuration
 import EventLoop
 import HTTP
 import Relay
 
-/// One backend with everything a request to it needs.
+/// What a configuration says of requests, whatever their backend.
+final class TrafficRules: Sendable {
+    let requestLimits: RequestParser.Limits
+    let fields: FieldSettings
+    let requestsPerConnection: Int
+    let timeoutHead: Duration
+    let timeoutKeepalive: Duration
+    let timeoutClient: Duration
+    let trustedProxies: [CIDR]
+    let bodyBuffer: Int
+    let replayBudget: ReplayBudget
+    /// Gets one line for each request; nil where none is wanted.
+    let accessLog: (@Sendable (String) -> Void)?
+
+    init(_ settings: Settings, replayBudget: ReplayBudget, accessLog: (@Sendable (String) -> Void)?) {
+        requestLimits = RequestParser.Limits(
+            head: settings.headLimit, target: settings.targetLimit, fields: settings.fieldsLimit)
+        fields = FieldSettings(via: Array(settings.via.utf8), passesUnderscores: settings.passesUnderscores)
+        requestsPerConnection = settings.requestsPerConnection
+        timeoutHead = settings.timeoutHead
+        timeoutKeepalive = settings.timeoutKeepalive
+        timeoutClient = settings.timeoutClient
+        trustedProxies = settings.trustedProxies
+        bodyBuffer = settings.bodyBuffer
+        self.replayBudget = replayBudget
+        self.accessLog = accessLog
+    }
+}
+
+/// What a configuration says of the requests to one backend. A request keeps the one that it began with; so it holds
+/// nothing that grows with the number of servers.
 public final class BackendPlan: Sendable {
-    public let backend: Backend
+    /// Without `servers`.
     public let settings: BackendSettings
+    let shared: SharedBackend
+    let traffic: TrafficRules
     let limits: TimeLimits
     let retryRule: RetryRule
-    /// `host:port` of each server as bytes, for requests without Host and for health checks.
-    let authorities: [[UInt8]]
 
-    /// - Parameter servers: the settings' servers, resolved.
-    public init(_ settings: BackendSettings, servers: [Server]) {
+    init(_ settings: BackendSettings, _ shared: SharedBackend, _ traffic: TrafficRules) {
+        var settings = settings
+        settings.servers = []
         self.settings = settings
-        // The configuration was checked: the name is in the catalog.
-        let policy = PolicyCatalog.make(settings.balance, servers) ?? LeastConnections(servers)
-        let rules = BackendRules(
-            health: HealthRule(
-                isChecked: settings.health != .off, rise: settings.healthRise, fall: settings.healthFall,
-                busy: settings.healthBusy),
-            ejection: EjectionRule(
-                after: settings.ejectAfter, base: settings.ejectFor, limitPercent: settings.ejectLimit),
-            slowStart: settings.slowStart, queue: settings.queue, retryBudgetPercent: settings.retryBudget,
-            patience: settings.timeoutQueue, recovery: settings.healthEvery * settings.healthRise)
-        backend = Backend(name: settings.name, servers: servers, policy: policy, rules: rules)
+        self.shared = shared
+        self.traffic = traffic
         limits = TimeLimits(
             queue: settings.timeoutQueue, connect: settings.timeoutConnect, response: settings.timeoutResponse,
             idle: settings.timeoutIdle)
-        retryRule = RetryRule(
-            retries: settings.retries, causes: settings.retryOn,
-            replay: settings.replay)
-        authorities = servers.map { Array($0.endpoint.description.utf8) }
+        retryRule = RetryRule(retries: settings.retries, causes: settings.retryOn, replay: settings.replay)
+    }
+}
+
+extension BackendSettings {
+    var rules: BackendRules {
+        BackendRules(
+            health: HealthRule(isChecked: health != .off, rise: healthRise, fall: healthFall, busy: healthBusy),
+            ejection: EjectionRule(after: ejectAfter, base: ejectFor, limitPercent: ejectLimit),
+            slowStart: slowStart, queue: queue, retryBudgetPercent: retryBudget, patience: timeoutQueue,
+            recovery: healthEvery * healthRise)
     }
 }
 
@@ -49,42 +79,39 @@ enum ListenerRole: Sendable, Equatable {
     case stats
 }
 
-/// A listener to open.
+/// A listener as a configuration wants it.
 struct ListenerPlan: Sendable {
     let settings: ListenerSettings
     let role: ListenerRole
     /// A port that is taken is told, and no more.
     let isOptional: Bool
+    let shared: SharedListener
 }
 
 /// A configuration ready for use.
 public final class Plan: Sendable {
-    public let settings: Settings
     public let backends: [BackendPlan]
+    /// By backend, in the order of the configuration.
+    let servers: [[SharedServer]]
     let listeners: [ListenerPlan]
     let router: Router
     /// Where every routed request goes, when there is nothing to compare.
     let onlyBackend: Int?
-    let requestLimits: RequestParser.Limits
-    let fields: FieldSettings
-    let replayBudget: ReplayBudget
+    let traffic: TrafficRules
+    let maxConnections: Int
+    let replayMemory: Int
 
-    public init(_ settings: Settings, backends: [BackendPlan]) {
-        self.settings = settings
+    init(
+        _ settings: Settings, backends: [BackendPlan], servers: [[SharedServer]], listeners: [ListenerPlan],
+        traffic: TrafficRules
+    ) {
         self.backends = backends
-        var listeners = settings.listeners.map { ListenerPlan(settings: $0, role: .routed, isOptional: false) }
-        for (index, backend) in settings.backends.enumerated() {
-            listeners += backend.listeners.map { ListenerPlan(settings: $0, role: .backend(index), isOptional: false) }
-        }
-        listeners += settings.stats.listeners.map {
-            ListenerPlan(settings: $0, role: .stats, isOptional: !settings.stats.isWritten)
-        }
+        self.servers = servers
         self.listeners = listeners
+        self.traffic = traffic
         router = Router(backends.map(\.settings))
         onlyBackend = router.only
-        requestLimits = RequestParser.Limits(
-            head: settings.headLimit, target: settings.targetLimit, fields: settings.fieldsLimit)
-        fields = FieldSettings(via: Array(settings.via.utf8), passesUnderscores: settings.passesUnderscores)
-        replayBudget = ReplayBudget(limit: settings.replayMemory)
+        maxConnections = settings.maxConnections
+        replayMemory = settings.replayMemory
     }
 }

@@ -1,51 +1,62 @@
-// What all workers of a process share: settings, budgets, each other's numbers and mailboxes, and where lines go.
+// What all workers of a process share: the plan in effect, budgets, each other's mailboxes, and where lines go.
 import Addresses
-import Balancing
+public import Balancing
 import Configuration
 import EventLoop
 public import Metrics
 import Synchronization
 
 public final class Shared: Sendable {
-    public let plan: Plan
     public let log: EventLog
     /// By worker.
-    public let metrics: [WorkerMetrics]
-    /// Gets one line for each request; nil where none is wanted.
-    let accessLog: (@Sendable (String) -> Void)?
+    let metrics: [WorkerMetrics]
     let clients: ClientBudget
     /// Connections to ballast's own page, which must answer when all others are taken.
     let statsClients = ClientBudget(limit: 64)
+    public let replayBudget: ReplayBudget
+    let ledger = Ledger()
     let build: Statistics.Build
     /// Where pages are made: with hundreds of servers that takes longer than streams should wait.
     private let side = SideQueue(label: "ballast.pages")
     private let droppedLogLines: @Sendable () -> Int
     private let mailboxes = Mutex<[Mailbox<WorkerMessage>]>([])
     private let states = Mutex(States())
+    /// When each worker last said that it turns.
+    private let beats: Mutex<[Duration]>
 
     private struct States {
+        /// Nil until the first configuration is adopted.
+        var plan: Plan?
+        /// Every backend that is still in use, named by the configuration or not.
+        var backends: [WeakBackend] = []
         var isDraining = false
+        /// One round of checks was done once. Servers that come later make nobody wait.
+        var hasBeenReady = false
+        var whenReady: (@Sendable () -> Void)?
         /// Seconds since 1970.
         var loadedAt = 0.0
+        var wasLastLoadAccepted = true
+    }
+
+    private struct WeakBackend: Sendable {
+        weak var backend: SharedBackend?
     }
 
     /// - Parameter droppedLogLines: how many lines the log has given up.
     public init(
-        plan: Plan, workerCount: Int, log: EventLog, build: Statistics.Build = Statistics.Build(version: "", swift: ""),
-        accessLog: (@Sendable (String) -> Void)? = nil, droppedLogLines: @escaping @Sendable () -> Int = { 0 }
+        workerCount: Int, log: EventLog, build: Statistics.Build = Statistics.Build(version: "", swift: ""),
+        droppedLogLines: @escaping @Sendable () -> Int = { 0 }
     ) {
-        self.plan = plan
         self.log = log
         self.build = build
-        self.accessLog = accessLog
         self.droppedLogLines = droppedLogLines
-        let counts = plan.backends.map(\.backend.servers.count)
-        metrics = (0..<workerCount).map { _ in
-            WorkerMetrics(listenerCount: plan.listeners.count, serverCounts: counts)
-        }
-        clients = ClientBudget(limit: plan.settings.maxConnections)
-        states.withLock { $0.loadedAt = Machine.wallTime }
+        metrics = (0..<workerCount).map { _ in WorkerMetrics() }
+        beats = Mutex(Array(repeating: .zero, count: workerCount))
+        clients = ClientBudget(limit: 0)
+        replayBudget = ReplayBudget(limit: 0)
     }
+
+    // MARK: Workers
 
     /// Tells the workers of each other, in their order; before any of them runs.
     public func introduce(_ workers: [Worker]) { mailboxes.withLock { $0 = workers.map(\.mailbox) } }
@@ -59,6 +70,89 @@ public final class Shared: Sendable {
     func sendToAll(_ message: WorkerMessage) {
         for mailbox in mailboxes.withLock({ $0 }) { mailbox.send(message) }
     }
+
+    func beat(of worker: Int, at now: Duration) { beats.withLock { $0[worker] = now } }
+
+    /// Asks every worker to say that it turns.
+    public func askForBeats() { sendToAll(.beat) }
+
+    /// When the worker that has been silent longest last said that it turns.
+    public var oldestBeat: Duration { beats.withLock { $0.min() ?? .zero } }
+
+    /// Every backend as it is now, those that the configuration dropped while they finish included.
+    public var reports: [Backend.Report] {
+        states.withLock { $0.backends.compactMap(\.backend) }.map(\.backend.report)
+    }
+
+    /// How it does, in one line.
+    public var pulse: String {
+        let reports = reports
+        let servers = reports.flatMap(\.servers)
+        let running = servers.reduce(0) { $0 + $1.inflight }
+        return "\(servers.count { $0.state == .up }) of \(servers.count) servers up; \(running) requests running, "
+            + "\(reports.reduce(0) { $0 + $1.waiting }) waiting"
+    }
+
+    // MARK: The configuration in effect
+
+    /// The plan in effect; nil before the first one is adopted.
+    public var plan: Plan? { states.withLock { $0.plan } }
+
+    /// The backend called `name`, if any request or configuration still uses it.
+    func backend(_ name: String) -> SharedBackend? {
+        states.withLock { states in states.backends.lazy.compactMap(\.backend).first { $0.name == name } }
+    }
+
+    /// Puts `plan` into effect for everything that asks here.
+    func setPlan(_ plan: Plan) {
+        clients.setLimit(plan.maxConnections)
+        replayBudget.setLimit(plan.replayMemory)
+        let old = states.withLock { states -> Plan? in
+            defer { states.plan = plan }
+            states.backends.removeAll { $0.backend == nil }
+            for backend in plan.backends.map(\.shared)
+            where !states.backends.contains(where: { $0.backend === backend }) {
+                states.backends.append(WeakBackend(backend: backend))
+            }
+            states.loadedAt = Machine.wallTime
+            states.wasLastLoadAccepted = true
+            return states.plan
+        }
+        // Not under the lock: the last user of a plan frees much.
+        withExtendedLifetime(old) {}
+    }
+
+    /// A configuration was refused: nothing has changed but this.
+    public func noteRefusal() { states.withLock { $0.wasLastLoadAccepted = false } }
+
+    // MARK: Readiness
+
+    func startDraining() { states.withLock { $0.isDraining = true } }
+
+    /// One round of checks is done, and ballast is not about to end.
+    public var isReady: Bool {
+        let (plan, isReady, isDraining) = states.withLock { ($0.plan, $0.hasBeenReady, $0.isDraining) }
+        return !isDraining && (isReady || plan?.backends.allSatisfy { $0.shared.backend.isReady } == true)
+    }
+
+    /// A server has had its first verdict: perhaps it was the last one that was waited for.
+    func noteVerdict() {
+        guard !states.withLock({ $0.hasBeenReady }), isReady else { return }
+        let body = states.withLock { states -> (@Sendable () -> Void)? in
+            states.hasBeenReady = true
+            defer { states.whenReady = nil }
+            return states.whenReady
+        }
+        body?()
+    }
+
+    /// Calls `body` once, from any thread, when one round of checks is done.
+    public func whenReady(_ body: @escaping @Sendable () -> Void) {
+        states.withLock { $0.whenReady = body }
+        noteVerdict()
+    }
+
+    // MARK: Pages
 
     /// Seconds since 1970.
     var wallTime: Double { Machine.wallTime }
@@ -76,67 +170,46 @@ public final class Shared: Sendable {
         }
     }
 
-    func startDraining() { states.withLock { $0.isDraining = true } }
-
-    /// When the server last sent anything, on any worker.
-    func lastByte(backend: Int, server: Int) -> Duration {
-        metrics.reduce(.zero) { max($0, $1.servers[backend][server].lastByte) }
-    }
-
-    /// One round of checks is done, and ballast is not about to end.
-    var isReady: Bool {
-        !states.withLock { $0.isDraining } && plan.backends.allSatisfy { $0.backend.isReady }
-    }
-
     /// Everything that is told, at this moment.
     /// - Parameter now: of the loop's clock.
     public func statistics(now: Duration) -> Statistics {
-        let listeners = plan.listeners.enumerated().map { index, listener in
-            Statistics.Listener(name: listener.settings.text, counts: Snapshot(metrics.map { $0.listeners[index] }))
+        let (plan, loadedAt, wasAccepted, backends) = states.withLock { states in
+            (states.plan, states.loadedAt, states.wasLastLoadAccepted, states.backends.compactMap(\.backend))
         }
-        let backends = plan.backends.enumerated().map { index, backend in statistics(backend, index, now) }
+        let listeners = (plan?.listeners ?? []).map { listener in
+            Statistics.Listener(name: listener.settings.text, counts: Snapshot(listener.shared.metrics))
+        }
         var told = Statistics(
-            build: build, process: .init(ProcessFacts()), loadedAt: states.withLock { $0.loadedAt },
-            now: Machine.wallTime, isReady: isReady, counts: Snapshot(metrics.map(\.process)), listeners: listeners,
-            unrouted: Statistics.Requests(metrics.map(\.unrouted)), backends: backends)
+            build: build, process: .init(ProcessFacts()), loadedAt: loadedAt, now: Machine.wallTime, isReady: isReady,
+            counts: Snapshot(metrics.map(\.process)), listeners: listeners,
+            unrouted: Statistics.Requests(metrics.map(\.unrouted)),
+            backends: (plan?.backends ?? []).map { Statistics.Backend($0.shared, $0.settings, now: now) })
+        // Those that the configuration dropped, while they finish.
+        for backend in backends where plan?.backends.contains(where: { $0.shared === backend }) == false {
+            told.backends.append(Statistics.Backend(leaving: backend, now: now))
+        }
+        told.wasLastLoadAccepted = wasAccepted
         told.droppedLogLines = droppedLogLines()
         return told
     }
 
-    private func statistics(_ plan: BackendPlan, _ index: Int, _ now: Duration) -> Statistics.Backend {
-        let report = plan.backend.report
-        let servers = report.servers.enumerated().map { number, report in
-            var server = Statistics.Server(
-                name: report.server.name, address: report.server.endpoint.description, state: report.state.word,
-                metrics: metrics.map { $0.servers[index][number] })
-            server.isHealthy = report.isHealthy
-            server.isBackup = report.server.isBackup
-            server.weight = report.server.weight
-            server.inflight = report.inflight
-            server.maxconn = report.server.maxconn
-            server.limit = report.limit
-            server.lastCheck = report.lastCheck.map { "\($0.text), \(Int((now - $0.at) / .seconds(1)))s ago" } ?? ""
-            return server
-        }
-        return Statistics.Backend(
-            name: plan.settings.name, policy: plan.settings.balance, waiting: report.waiting,
-            longestWait: report.waitingSince.map { now - $0 } ?? .zero, queueLimit: plan.settings.queue,
-            requests: Statistics.Requests(metrics.map { $0.backends[index] }), servers: servers)
-    }
-
-    /// Bytes of bodies kept for replay now.
-    public var replayMemoryTaken: Int { plan.replayBudget.taken }
+    // MARK: Sums
 
     /// Counters of all requests, to a backend or none, added up.
     public var requests: Snapshot<RequestCounter> {
-        Snapshot(metrics.flatMap { [$0.unrouted.counters] + $0.backends.map(\.counters) })
+        let backends = states.withLock { $0.backends.compactMap(\.backend) }
+        var sum = Snapshot(metrics.map(\.unrouted.counters) + backends.flatMap { $0.metrics.map(\.counters) })
+        sum += ledger.sums.requests
+        return sum
     }
 
     /// Client connections accepted, those of ballast's own page left out.
     public var connections: Int {
-        let traffic = plan.listeners.indices.filter { plan.listeners[$0].role != .stats }
-        return metrics.reduce(0) { sum, worker in traffic.reduce(sum) { $0 + worker.listeners[$1][.accepted] } }
+        (plan?.listeners ?? []).reduce(ledger.sums.connections) { $0 + $1.shared.accepted }
     }
+
+    /// Of the process, added up.
+    public var counts: Snapshot<ProcessCounter> { Snapshot(metrics.map(\.process)) }
 }
 
 extension Statistics.Process {
@@ -148,5 +221,41 @@ extension Statistics.Process {
         openDescriptors = facts.openDescriptors
         maximumDescriptors = facts.maximumDescriptors
         startedAt = facts.startedAt
+    }
+}
+
+extension Statistics.Backend {
+    init(_ shared: SharedBackend, _ settings: BackendSettings, now: Duration) {
+        let report = shared.backend.report
+        self.init(
+            name: shared.name, policy: settings.balance, waiting: report.waiting,
+            longestWait: report.waitingSince.map { now - $0 } ?? .zero, queueLimit: settings.queue,
+            requests: Statistics.Requests(shared.metrics),
+            servers: report.servers.compactMap { Statistics.Server($0, of: shared, now: now) })
+    }
+
+    /// A backend that the configuration names no more.
+    init(leaving shared: SharedBackend, now: Duration) {
+        self.init(shared, BackendSettings(name: shared.name), now: now)
+        policy = "removed"
+        queueLimit = 0
+        for index in servers.indices { servers[index].state = ServerState.draining.word }
+    }
+}
+
+extension Statistics.Server {
+    fileprivate init?(_ report: Backend.ServerReport, of backend: SharedBackend, now: Duration) {
+        // It went between the report and this.
+        guard let shared = backend.server(report.number) else { return nil }
+        self.init(
+            name: report.server.name, address: report.server.endpoint.description, state: report.state.word,
+            metrics: shared.metrics)
+        isHealthy = report.isHealthy
+        isBackup = report.server.isBackup
+        weight = report.server.weight
+        inflight = report.inflight
+        maxconn = report.server.maxconn
+        limit = report.limit
+        lastCheck = report.lastCheck.map { "\($0.text), \(Int((now - $0.at) / .seconds(1)))s ago" } ?? ""
     }
 }

@@ -8,11 +8,15 @@ import Relay
 extension Worker {
     func handle(_ message: WorkerMessage) {
         switch message {
-        case .drain: end(now: false)
-        case .abort: end(now: true)
+        case .adopt(let adoption): begin(adoption)
+        case .windDown: isWindingDown = true
+        case .drain: drain()
+        case .abort: abort()
+        case .beat: shared.beat(of: index, at: now)
+        case .happened(let backend, let aftermath): carryOut(aftermath, backend)
         case .granted(let backend, let grant): deliver(backend, grant)
         case .serverIsDown(let backend, let server): leave(backend, server)
-        case .tend(let backend): caretaker?.tend(backend, self)
+        case .tend(let backend): caretaker.tend(backend, self)
         case .composed(let page, let text): deliver(text, of: page)
         }
     }
@@ -20,28 +24,33 @@ extension Worker {
     // MARK: Slots
 
     /// Gives a slot back, and hands it on to whoever waits for it.
-    func finish(_ slot: Slot, of backend: Int, _ result: AttemptResult) {
-        let aftermath = plan.backends[backend].backend.finished(slot, result, now: now)
-        if !aftermath.grants.isEmpty || aftermath.isTimed || !aftermath.changes.isEmpty { carryOut(aftermath, backend) }
+    func finish(_ slot: Slot, of backend: SharedBackend, _ result: AttemptResult) {
+        let aftermath = backend.backend.finished(slot, result, now: now)
+        if !aftermath.isEmpty { carryOut(aftermath, backend) }
     }
 
     /// - Parameter reason: of changes, for the log.
-    func carryOut(_ aftermath: Aftermath, _ backend: Int, reason: String? = nil) {
+    func carryOut(_ aftermath: Aftermath, _ backend: SharedBackend, reason: String? = nil) {
         for grant in aftermath.grants {
             if grant.waiter.worker == index {
                 grants.append((backend, grant))
             } else {
-                shared.send(.granted(backend: backend, grant), to: grant.waiter.worker)
+                shared.send(.granted(backend, grant), to: grant.waiter.worker)
             }
         }
         for change in aftermath.changes { tell(change, backend, reason) }
+        for number in aftermath.departed {
+            guard let server = backend.server(number) else { continue }
+            log.say(.info, "\(backend.name)/\(server.name), which was removed, has finished its last request")
+        }
         if let canServe = aftermath.canServe {
-            let name = plan.backends[backend].settings.name
             log.say(
                 canServe ? .info : .error,
-                canServe ? "\(name) serves again" : "\(name): no server can serve; its requests are answered with 503")
+                canServe
+                    ? "\(backend.name) serves again"
+                    : "\(backend.name): no server can serve; its requests are answered with 503")
         }
-        if aftermath.isTimed { shared.send(.tend(backend: backend), to: 0) }
+        if aftermath.isTimed { shared.send(.tend(backend), to: 0) }
     }
 
     /// What is granted leads to further grants only by requests that end at once; each of those leaves the line.
@@ -55,7 +64,7 @@ extension Worker {
         grants.removeAll(keepingCapacity: true)
     }
 
-    private func deliver(_ backend: Int, _ grant: Grant) {
+    private func deliver(_ backend: SharedBackend, _ grant: Grant) {
         let token = Token(kind: TokenKind.exchange.rawValue, slot: grant.waiter.slot, generation: 0)
         if let driver = drivers[token], driver.takesGrant(grant, of: backend) { return }
         // The waiter has gone: the slot passes on.
@@ -64,22 +73,22 @@ extension Worker {
 
     // MARK: Servers
 
-    private func tell(_ change: StateChange, _ backend: Int, _ reason: String?) {
-        let group = plan.backends[backend].backend
-        let name = "\(group.name)/\(group.servers[change.server].name)"
+    private func tell(_ change: StateChange, _ backend: SharedBackend, _ reason: String?) {
+        let name = "\(backend.name)/\(backend.server(change.server)?.name ?? "-")"
+        let limit = backends.first { $0.shared === backend }?.plan.settings.ejectAfter ?? 0
         let why =
             reason.map { ": \($0)" }
-            ?? (change.state == .ejected
-                ? ": \(plan.backends[backend].settings.ejectAfter) requests failed in a row, or the one that tried it"
-                : "")
+            ?? (change.state == .ejected ? ": \(limit) requests failed in a row, or the one that tried it" : "")
         let isWorse = [ServerState.down, .ejected, .busy].contains(change.state)
         log.say(isWorse ? .warning : .info, "\(name) is \(change.state.word)\(why)")
-        if change.state == .down { shared.sendToAll(.serverIsDown(backend: backend, server: change.server)) }
+        if change.state == .down { shared.sendToAll(.serverIsDown(backend, server: change.server)) }
     }
 
     /// Leaves a server that is down: what may run elsewhere does, and its kept connections close.
-    private func leave(_ backend: Int, _ server: Int) {
-        while let connection = idle.lease(backend: backend, server: server) { connection.close(self) }
+    private func leave(_ backend: SharedBackend, _ server: Int) {
+        if let server = backends.first(where: { $0.shared === backend })?.server(server) {
+            while let connection = server.idle.lease() { connection.close(self) }
+        }
         for driver in drivers.all where driver.isAt(backend, server) { driver.serverIsDown() }
     }
 
@@ -95,13 +104,6 @@ extension Worker {
         let readers = pageReaders.filter { $0.page == page }
         pageReaders.removeAll { $0.page == page }
         for reader in readers { clients[reader.client]?.composed(text) }
-    }
-
-    // MARK: Counting
-
-    /// Numbers of the requests to `backend`; nil is none.
-    func requestMetrics(_ backend: Int?) -> RequestMetrics {
-        backend.map { metrics.backends[$0] } ?? metrics.unrouted
     }
 }
 

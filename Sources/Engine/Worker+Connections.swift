@@ -1,58 +1,57 @@
 // A worker's tables: listeners, clients, exchanges and connections to servers come and go here.
-public import Addresses
+import Addresses
 import Balancing
 import Configuration
-public import EventLoop
+import EventLoop
 import Metrics
 
 extension Worker {
-    /// Opens a listener on this worker; before the loop starts.
-    /// - Parameter number: of the listener in the plan.
-    /// - Returns: where it is bound.
-    public func listen(number: Int, on endpoint: Endpoint, joining: Bool) throws(SystemError) -> Endpoint {
+    /// Accepts clients on a socket from now on.
+    func listen(_ opened: OpenedListener, role: ListenerRole) {
+        guard opened.sockets.indices.contains(index) else { return }
         var failure: SystemError?
-        let role = plan.listeners[number].role
         let listener = listeners.insert { token in
+            var socket: SocketID?
             do throws(SystemError) {
-                let socket = try network.listen(on: endpoint, joining: joining, token: token)
-                let bound = network.localEndpoint(of: socket) ?? endpoint
-                return Listener(token: token, socket: socket, endpoint: bound, number: number, role: role)
+                socket = try network.listen(opened.sockets[index], token: token)
             } catch {
                 failure = error
-                let none = SocketID(rawValue: -1)
-                return Listener(token: token, socket: none, endpoint: endpoint, number: number, role: role)
             }
+            return Listener(
+                token: token, socket: socket ?? SocketID(rawValue: -1), shared: opened.shared, worker: index,
+                backend: backend(of: role))
         }
-        if let failure {
-            listeners.remove(listener.token)
-            throw failure
-        }
-        return listener.endpoint
+        guard let failure else { return }
+        listeners.remove(listener.token)
+        log.say(.error, "cannot watch \(opened.endpoint): \(failure)")
+    }
+
+    func backend(of role: ListenerRole) -> WorkerBackend? {
+        if case .backend(let index) = role { backends[index] } else { nil }
     }
 
     // MARK: Clients
 
-    func hasRoomForClient(_ role: ListenerRole) -> Bool {
-        role == .stats ? shared.statsClients.hasRoom : !isDraining && shared.clients.hasRoom
+    func hasRoomForClient(_ listener: Listener) -> Bool {
+        listener.isStats ? shared.statsClients.hasRoom : !isDraining && shared.clients.hasRoom
     }
 
     /// Closes the connection of ballast's own page that has waited longest for its client, so that a check gets through.
     func makeRoomForStats() {
-        clients.all.filter { $0.role == .stats && $0.isAwaitingHead }.min { $0.awaitsHeadSince < $1.awaitsHeadSince }?
+        clients.all.filter { $0.listener.isStats && $0.isAwaitingHead }.min { $0.awaitsHeadSince < $1.awaitsHeadSince }?
             .close()
     }
 
     func addClient(_ socket: SocketID, peer: Endpoint, of listener: Listener) {
-        if listener.role == .stats {
+        if listener.isStats {
             shared.statsClients.take()
         } else {
             shared.clients.take()
             trafficClients += 1
         }
-        metrics.listeners[listener.number].add(.accepted)
+        listener.metrics.add(.accepted)
         let client = clients.insert {
-            ClientConnection(
-                token: $0, socket: socket, peer: peer, listener: listener.number, role: listener.role, worker: self)
+            ClientConnection(token: $0, socket: socket, peer: peer, listener: listener, worker: self)
         }
         do throws(SystemError) {
             try network.watch(socket, token: client.token)
@@ -64,8 +63,8 @@ extension Worker {
 
     func removeClient(_ client: ClientConnection) {
         clients.remove(client.token)
-        metrics.listeners[client.listener].add(.closed)
-        if client.role == .stats {
+        client.listener.metrics.add(.closed)
+        if client.listener.isStats {
             shared.statsClients.give()
         } else {
             shared.clients.give()
@@ -88,8 +87,8 @@ extension Worker {
     // MARK: Servers
 
     /// A kept connection to the server that seems alive.
-    func leaseIdle(backend: Int, server: Int, mayReplay: Bool) -> ServerConnection? {
-        while let connection = idle.lease(backend: backend, server: server) {
+    func leaseIdle(_ server: WorkerServer, mayReplay: Bool) -> ServerConnection? {
+        while let connection = server.idle.lease() {
             // A request that may not be sent twice asks the kernel once more whether the server has hung up.
             let isSuspect = !mayReplay && now - connection.keptSince > .seconds(1)
             if isSuspect, network.hasInput(connection.wire.stream.socket) {
@@ -101,8 +100,9 @@ extension Worker {
         return nil
     }
 
-    func keepIdle(_ connection: ServerConnection) {
-        guard !isDraining, idle.add(connection) else {
+    /// - Parameter limit: connections kept to its server.
+    func keepIdle(_ connection: ServerConnection, limit: Int) {
+        guard !isDraining, !connection.server.isGone, connection.server.idle.add(connection, limit: limit) else {
             connection.close(self)
             return
         }
@@ -110,17 +110,15 @@ extension Worker {
     }
 
     /// Starts a connection to a server; nil when the system refuses at once.
-    func connect(backend: Int, server: Int) -> ServerConnection? {
-        let endpoint = plan.backends[backend].backend.servers[server].endpoint
+    /// - Parameter keepFor: how long it may be kept between requests.
+    func connect(_ server: WorkerServer, keepFor: Duration) -> ServerConnection? {
+        let endpoint = server.shared.endpoint
         do throws(SystemError) {
             let socket = try network.connect(to: endpoint)
-            let keepFor = plan.backends[backend].settings.poolIdle
-            let metrics = metrics.servers[backend][server]
             let connection = servers.insert {
-                ServerConnection(
-                    token: $0, backend: backend, server: server, socket: socket, keepFor: keepFor, metrics: metrics)
+                ServerConnection(token: $0, server: server, socket: socket, keepFor: keepFor)
             }
-            metrics.counters.add(.connectionsOpened)
+            server.metrics.counters.add(.connectionsOpened)
             do throws(SystemError) {
                 try network.watch(socket, token: connection.token)
                 return connection
@@ -151,7 +149,7 @@ extension Worker {
         var holdings = Holdings()
         holdings.clients = clients.count
         holdings.servers = servers.count
-        holdings.keptServers = idle.count
+        holdings.keptServers = servers.all.count { $0.state == .kept }
         holdings.exchanges = drivers.count - freeDrivers.count
         holdings.timers = timers.count
         holdings.blocks = loop.blocks.outstanding + loop.headBlocks.outstanding

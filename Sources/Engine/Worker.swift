@@ -1,7 +1,7 @@
 // One worker: one loop's connections, timers and buffers, and one turn of that loop. It never shares them; what others
 // want of it comes by mailbox.
 import Addresses
-public import Balancing
+import Balancing
 import Configuration
 public import EventLoop
 import HTTP
@@ -9,17 +9,25 @@ import Metrics
 import Relay
 
 /// What may be asked of a worker from outside.
-public enum WorkerMessage: Sendable {
+enum WorkerMessage: Sendable {
+    /// Go by another plan.
+    case adopt(Adoption)
+    /// ballast will stop: no connection is kept after its answer.
+    case windDown
     /// Stop accepting, end what is idle, let the rest finish.
     case drain
     /// End everything now.
     case abort
+    /// Say that the loop turns.
+    case beat
+    /// Something happened at a backend outside of any worker.
+    case happened(SharedBackend, Aftermath)
     /// A slot for a request that waited.
-    case granted(backend: Int, Grant)
+    case granted(SharedBackend, Grant)
     /// Checks say that a server is down.
-    case serverIsDown(backend: Int, server: Int)
+    case serverIsDown(SharedBackend, server: Int)
     /// A backend's servers will change by time: look after it. For the worker that checks health.
-    case tend(backend: Int)
+    case tend(SharedBackend)
     /// The text of a page that clients of ballast's own listener wait for.
     case composed(OwnPage, String)
 }
@@ -27,11 +35,16 @@ public enum WorkerMessage: Sendable {
 /// Runs on its loop's queue alone: that is why it may be sent there unchecked. Its only parts that others touch are
 /// `mailbox` and `metrics`, which are safe by themselves.
 public final class Worker: Turning, @unchecked Sendable {
-    public let mailbox: Mailbox<WorkerMessage>
+    let mailbox: Mailbox<WorkerMessage>
     let index: Int
     let shared: Shared
     let network: any Network
-    let plan: Plan
+    /// The one that requests begin under.
+    var plan: Plan
+    /// By the plan's index.
+    var backends: [WorkerBackend] = []
+    /// What is left to do for the plan.
+    var adopting: AdoptionProgress?
     let metrics: WorkerMetrics
     let loop: LoopContext
     var timers = TimerHeap()
@@ -40,12 +53,13 @@ public final class Worker: Turning, @unchecked Sendable {
     var clients = SlotTable<ClientConnection>(kind: TokenKind.client.rawValue)
     var drivers = SlotTable<ExchangeDriver>(kind: TokenKind.exchange.rawValue)
     var freeDrivers: [ExchangeDriver] = []
-    var idle: IdleConnections
     /// The time of this turn.
     private(set) var now = Duration.zero
     var isDraining = false
+    /// Answers say that their connection closes.
+    var isWindingDown = false
     /// Slots given to requests of this worker by requests of this worker.
-    var grants: [(backend: Int, grant: Grant)] = []
+    var grants: [(backend: SharedBackend, grant: Grant)] = []
     /// Who waits for a page of ballast's own.
     var pageReaders: [(page: OwnPage, client: Token)] = []
     private var connectWarnedAt: Duration?
@@ -53,7 +67,7 @@ public final class Worker: Turning, @unchecked Sendable {
     var trafficClients = 0
 
     var prober: Prober?
-    var caretaker: Caretaker?
+    let caretaker = Caretaker()
     private var runnable: [Token] = []
     private var running: [Token] = []
     private var random: RandomSource
@@ -64,35 +78,32 @@ public final class Worker: Turning, @unchecked Sendable {
     var log: EventLog { shared.log }
 
     /// - Parameters:
+    ///   - plan: the first one; it is adopted like any other.
     ///   - index: among all workers; the first checks health for all.
     ///   - seed: of request ids and of policies that draw.
     ///   - drained: called once, after `drain`, when the last connection has closed.
     public init(
-        index: Int, network: any Network, shared: Shared, seed: UInt64, drained: @escaping @Sendable () -> Void
+        index: Int, network: any Network, shared: Shared, plan: Plan, seed: UInt64,
+        drained: @escaping @Sendable () -> Void
     ) {
         self.index = index
         self.network = network
         self.shared = shared
-        plan = shared.plan
+        self.plan = plan
         metrics = shared.metrics[index]
         self.drained = drained
         random = RandomSource(seed: seed)
         mailbox = Mailbox(wake: network.wake)
         loop = LoopContext(
             network: network, blocks: BufferPool(blockSize: 64 << 10), headBlocks: BufferPool(blockSize: 4 << 10))
-        idle = IdleConnections(
-            serverCounts: plan.backends.map(\.backend.servers.count), limits: plan.backends.map(\.settings.poolSize))
         now = network.monotonicTime
-        if index == 0 {
-            prober = Prober(self)
-            caretaker = Caretaker(backendCount: plan.backends.count)
-        }
+        if index == 0 { prober = Prober(self) }
     }
 
     // MARK: The turn
 
     public func turn(waitingAtMost limit: Duration) -> Bool {
-        let count = network.wait(atMost: runnable.isEmpty ? waitTime(limit) : .zero)
+        let count = network.wait(atMost: runnable.isEmpty && adopting == nil ? waitTime(limit) : .zero)
         now = network.monotonicTime
         let mail = mailbox.take()
         closeSpoiled(count, hasMail: !mail.isEmpty)
@@ -102,8 +113,9 @@ public final class Worker: Turning, @unchecked Sendable {
         runReady()
         if !grants.isEmpty { deliverGrants() }
         if isDraining { checkDrained() }
+        if adopting != nil { goOnAdopting() }
         network.endTurn()
-        if count > 0 || !mail.isEmpty || !runnable.isEmpty { return true }
+        if count > 0 || !mail.isEmpty || !runnable.isEmpty || adopting != nil { return true }
         if let next = timers.next, next <= now { return true }
         network.willSleep(until: timers.next)
         return false
@@ -133,8 +145,8 @@ public final class Worker: Turning, @unchecked Sendable {
         case .client: clients[event.token]?.handle(event.readiness)
         case .server: servers[event.token]?.handle(event.readiness, self)
         case .listener: listeners[event.token]?.handleReady(self)
-        case .probe: prober?.handle(event.token, event.readiness)
-        case .exchange, .backend, nil: break
+        case .check: prober?.handle(event.token, event.readiness)
+        case .exchange, .probe, .backend, nil: break
         }
     }
 
@@ -147,8 +159,8 @@ public final class Worker: Turning, @unchecked Sendable {
             case .exchange: drivers[token]?.expire(time)
             case .listener: listeners[token]?.expire(time, self)
             case .probe: prober?.expire(token, time)
-            case .backend: caretaker?.expire(token, time, self)
-            case nil: break
+            case .backend: caretaker.expire(token, time, self)
+            case .check, nil: break
             }
         }
     }
@@ -163,7 +175,7 @@ public final class Worker: Turning, @unchecked Sendable {
             switch TokenKind(rawValue: token.kind) {
             case .client: clients[token]?.advance()
             case .server: servers[token]?.handle([], self)
-            case .listener, .exchange, .probe, .backend, nil: break
+            case .listener, .exchange, .probe, .check, .backend, nil: break
             }
         }
         running.removeAll(keepingCapacity: true)
@@ -198,13 +210,20 @@ public final class Worker: Turning, @unchecked Sendable {
 
     // MARK: Ending
 
-    func end(now isAbort: Bool) {
+    func drain() {
         isDraining = true
-        for listener in listeners.all where listener.role != .stats || isAbort { listener.close(self) }
-        for connection in idle.all { connection.close(self) }
-        for client in clients.all where isAbort || client.isIdle && client.role != .stats {
-            if isAbort { client.abort() } else { client.close() }
-        }
+        isWindingDown = true
+        for listener in listeners.all where !listener.isStats { listener.close(self) }
+        for connection in servers.all where connection.state == .kept { connection.close(self) }
+        for client in clients.all where !client.listener.isStats { client.windDown() }
+    }
+
+    func abort() {
+        isDraining = true
+        isWindingDown = true
+        for listener in listeners.all { listener.close(self) }
+        for connection in servers.all where connection.state == .kept { connection.close(self) }
+        for client in clients.all { client.abort() }
     }
 
     private func checkDrained() {
@@ -219,5 +238,5 @@ public final class Worker: Turning, @unchecked Sendable {
 
 /// What a token is for.
 enum TokenKind: UInt8 {
-    case listener, client, server, exchange, probe, backend
+    case listener, client, server, exchange, probe, check, backend
 }

@@ -1,126 +1,83 @@
-// Settings to running workers, and their orderly end. It owns the loops; what happens on them is the workers' affair.
-public import Addresses
-public import Configuration
+// Running workers and their orderly end. It owns the loops; what happens on them is the workers' affair.
+import Addresses
+import Balancing
 public import EventLoop
 import Metrics
 import Synchronization
 
 /// All workers of a process.
 public final class Workers {
-    /// A listener that could not be opened.
-    public struct ListenFailure: Error, CustomStringConvertible {
-        public let listener: ListenerSettings
-        public let error: SystemError
-
-        public var description: String { "\(listener.position): \(reason)" }
-
-        var reason: String {
-            let advice =
-                switch error.code {
-                case SystemError.addressInUse: "another process listens there"
-                case SystemError.permissionDenied:
-                    "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose another port or grant it"
-                case _: error.reason
-                }
-            return "cannot listen on \(listener.text): \(advice)"
-        }
-    }
-
-    public let workers: [Worker]
     private let loops: [Loop]
-    private let shared: Shared
-    private let drained = DrainCount()
 
-    /// Makes the workers and opens every listener; nothing runs yet.
-    public init(_ shared: Shared, seed: UInt64) throws {
-        self.shared = shared
+    /// Makes the workers and lets them adopt their first plan; nothing runs yet.
+    /// - Parameter drained: called once, from any thread, when all have drained or were ended by `abort`.
+    public init(
+        _ shared: Shared, _ proposal: Proposal, seed: UInt64, drained: @escaping @Sendable () -> Void
+    ) throws(SystemError) {
         var workers: [Worker] = []
         var loops: [Loop] = []
-        let drained = drained
+        let missing = DrainCount(shared.metrics.count, then: drained)
         for index in shared.metrics.indices {
             let network = try EpollNetwork()
             let worker = Worker(
-                index: index, network: network, shared: shared, seed: seed &+ UInt64(index),
-                drained: { drained.arrive() })
+                index: index, network: network, shared: shared, plan: proposal.plan, seed: seed &+ UInt64(index),
+                drained: { missing.arrive() })
             workers.append(worker)
             loops.append(Loop(label: "ballast.worker.\(index)", network: network, subject: worker))
         }
-        self.workers = workers
         self.loops = loops
         shared.introduce(workers)
-        for (number, listener) in shared.plan.listeners.enumerated() { try open(listener, number) }
-    }
-
-    /// Where ballast listens: what the configuration says, the endpoint, and whether it is ballast's own page.
-    public private(set) var endpoints: [(listener: ListenerSettings, endpoint: Endpoint, isStats: Bool)] = []
-
-    private func open(_ listener: ListenerPlan, _ number: Int) throws(ListenFailure) {
-        let settings = listener.settings
-        let address = settings.address ?? (Machine.hasIPv6 ? .anyIPv6 : .anyIPv4)
-        var endpoint = Endpoint(address, port: settings.port)
-        let isStats = listener.role == .stats
-        // One worker is enough for the page.
-        for (index, worker) in workers.enumerated() where !isStats || index == 0 {
-            do throws(SystemError) {
-                // The first tells the port when 0 was asked for; the others join it there.
-                endpoint = try worker.listen(number: number, on: endpoint, joining: index > 0)
-            } catch {
-                let failure = ListenFailure(listener: settings, error: error)
-                guard listener.isOptional else { throw failure }
-                shared.log.say(
-                    .warning, "no statistics: \(failure.reason); write [stats] with 'listen' to serve them elsewhere")
-                return
-            }
-        }
-        endpoints.append((settings, endpoint, isStats))
+        shared.adopt(proposal, now: Machine.monotonicTime) { _ in }
     }
 
     public func start() {
         for loop in loops { loop.start() }
     }
+}
 
-    /// Stops accepting and lets running requests finish.
-    /// - Parameter done: called once, from any thread, when all have, or were ended by `abort`.
-    public var drain: @Sendable (_ done: @escaping @Sendable () -> Void) -> Void {
-        let mailboxes = workers.map(\.mailbox)
-        let drained = drained
-        let shared = shared
-        return { done in
-            shared.startDraining()
-            drained.expect(mailboxes.count, then: done)
-            for mailbox in mailboxes { mailbox.send(.drain) }
-        }
+extension Shared {
+    /// ballast will stop: it is not ready any more, and no connection is kept after its answer.
+    public func windDown() {
+        startDraining()
+        sendToAll(.windDown)
     }
 
-    /// Ends everything now. What `drain` promised still holds.
-    public var abort: @Sendable () -> Void {
-        let mailboxes = workers.map(\.mailbox)
-        return { for mailbox in mailboxes { mailbox.send(.abort) } }
+    /// Stops accepting and lets running requests finish.
+    public func drain() {
+        startDraining()
+        sendToAll(.drain)
+    }
+
+    /// Ends everything now.
+    public func abort() {
+        startDraining()
+        sendToAll(.abort)
     }
 
     /// One line of what was done, for the log.
-    public var summary: String { shared.requests.summary(connections: shared.connections) }
+    public var summary: String {
+        let counts = counts
+        let (cut, refused) = (counts[.cutAtStop], counts[.refusedAtStop])
+        let end = cut + refused > 0 ? "; at the end \(cut) were cut and \(refused) refused" : ""
+        return requests.summary(connections: connections) + end
+    }
 }
 
 /// Counts workers that have drained.
 private final class DrainCount: Sendable {
-    private struct State {
-        var missing: Int?
-        var done: (@Sendable () -> Void)?
-    }
+    private let missing: Mutex<Int>
+    private let done: @Sendable () -> Void
 
-    private let state = Mutex(State())
-
-    func expect(_ count: Int, then done: @escaping @Sendable () -> Void) {
-        state.withLock { $0 = State(missing: count, done: done) }
+    init(_ count: Int, then done: @escaping @Sendable () -> Void) {
+        missing = Mutex(count)
+        self.done = done
     }
 
     func arrive() {
-        let done = state.withLock { state -> (@Sendable () -> Void)? in
-            guard let missing = state.missing else { return nil }
-            state.missing = missing - 1
-            return missing == 1 ? state.done : nil
+        let isLast = missing.withLock { missing in
+            missing -= 1
+            return missing == 0
         }
-        done?()
+        if isLast { done() }
     }
 }

@@ -39,6 +39,8 @@ public enum ProcessCounter: Int, CounterKey {
     case acceptDescriptors, acceptTable, acceptMemory, acceptAborted, acceptOther
     /// Accepting paused because `max-connections` was reached.
     case acceptLimit
+    /// Requests that were running when the time to stop was up: cut in their answer, refused before it.
+    case cutAtStop, refusedAtStop
 }
 
 /// Of one listener.

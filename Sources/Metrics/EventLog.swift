@@ -1,4 +1,5 @@
 // Lines that tell an operator what happened: one line each, whatever bytes come in. It never writes to a file itself.
+import Synchronization
 
 /// How much an operator needs to know of a line.
 public enum LogLevel: Int, Comparable, Sendable, CaseIterable {
@@ -17,19 +18,24 @@ public enum LogLevel: Int, Comparable, Sendable, CaseIterable {
 }
 
 /// Where lines go. The writer gets whole lines with their line feed, from any thread.
-public struct EventLog: Sendable {
-    private let level: LogLevel
+public final class EventLog: Sendable {
+    private let level: Atomic<Int>
     private let write: @Sendable (String) -> Void
 
     public init(level: LogLevel, write: @escaping @Sendable (String) -> Void) {
-        self.level = level
+        self.level = Atomic(level.rawValue)
         self.write = write
     }
 
+    /// Changes how much is asked for.
+    public func setLevel(_ level: LogLevel) { self.level.store(level.rawValue, ordering: .relaxed) }
+
     /// Writes one line when `level` is asked for; the text is not built otherwise.
     public func say(_ level: LogLevel, _ text: @autoclosure () -> String) {
-        guard level <= self.level else { return }
-        write("ballast: \(level.word): \(Self.escaped(text()))\n")
+        guard level.rawValue <= self.level.load(ordering: .relaxed) else { return }
+        // The arrow between an old and a new value is ballast's own.
+        let parts = text().split(separator: "→", omittingEmptySubsequences: false).map { Self.escaped(String($0)) }
+        write("ballast: \(level.word): \(parts.joined(separator: "→"))\n")
     }
 
     /// `text` with everything outside printable ASCII, and the backslash, written as `\xNN`: a line stays one line.

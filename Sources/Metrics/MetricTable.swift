@@ -52,8 +52,7 @@ enum MetricTable {
             list.add(1, [("version", statistics.build.version), ("swift", statistics.build.swift)])
         },
         Metric("ballast_config_last_reload_successful", .gauge, "1 if the last load was accepted, 0 if refused") {
-            // What was refused at the start does not run.
-            $1.add(1)
+            $1.add($0.wasLastLoadAccepted ? 1 : 0)
         },
         Metric(
             "ballast_config_last_reload_success_timestamp_seconds", .gauge,

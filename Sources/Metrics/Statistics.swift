@@ -112,6 +112,8 @@ public struct Statistics: Sendable {
     public var loadedAt: Double
     public var now: Double
     public var isReady: Bool
+    /// False from a refused configuration on, until the next accepted one.
+    public var wasLastLoadAccepted = true
     public var droppedLogLines = 0
     public var counts: Snapshot<ProcessCounter>
     public var listeners: [Listener]

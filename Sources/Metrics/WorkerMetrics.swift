@@ -1,4 +1,4 @@
-// Everything one worker counts. It holds numbers only; who they belong to is known by index.
+// What one worker counts of one thing. It holds numbers only; their owner knows whose they are.
 import Synchronization
 
 /// Of the requests of one backend, or of none.
@@ -36,20 +36,11 @@ enum Ticks {
     static func duration(_ ticks: Int) -> Duration { Duration(attoseconds: Int128(ticks) << 30) }
 }
 
-/// One worker's numbers.
+/// One worker's numbers, besides those of single listeners, backends and servers.
 public final class WorkerMetrics: Sendable {
     public let process = Counters<ProcessCounter>()
-    public let listeners: [Counters<ListenerCounter>]
     /// Of requests that came to no backend.
     public let unrouted = RequestMetrics()
-    public let backends: [RequestMetrics]
-    /// By backend, then by server.
-    public let servers: [[ServerMetrics]]
 
-    /// - Parameter serverCounts: servers of each backend.
-    public init(listenerCount: Int, serverCounts: [Int]) {
-        listeners = (0..<listenerCount).map { _ in Counters() }
-        backends = serverCounts.map { _ in RequestMetrics() }
-        servers = serverCounts.map { count in (0..<count).map { _ in ServerMetrics() } }
-    }
+    public init() {}
 }

@@ -13,8 +13,13 @@ enum Command: Equatable {
     case test(ConfigurationOrigin)
     /// As `test`, and print the effective settings.
     case dump(ConfigurationOrigin)
+    /// Ask the ballast that runs with this configuration for something.
+    case signal(Request, ConfigurationOrigin)
     case version
     case help
+
+    /// What `-s` can ask for.
+    enum Request: String, CaseIterable { case reload, stop, quit, reopen }
 
     static let defaultFile = "/etc/ballast/ballast.ini"
 
@@ -29,11 +34,12 @@ enum Command: Equatable {
           -t, --test          check the configuration and end: 0 if it is valid, 2 if not
           -T, --dump          as -t, and print every setting in effect with where it came from
           -D, --define K=V    override a setting: -D listen=:9000 -D predict.maxconn=4 -D stats.listen=127.0.0.1:9001
+          -s, --signal NAME   reload, stop, quit or reopen: ask the ballast that runs with this configuration's pid-file
           -v, --version       the version
           -h, --help          this text
 
-        Signals: TERM or INT stops accepting and lets running requests finish; a second one, or QUIT, stops now; USR1
-        opens log files anew.
+        Signals: HUP reads the configuration again, and keeps the old one if there is a mistake; TERM or INT stops
+        accepting and lets running requests finish; a second one, or QUIT, stops now; USR1 opens log files anew.
 
         """
 
@@ -46,6 +52,7 @@ enum Command: Equatable {
         var defines: [String] = []
         var isTest = false
         var isDump = false
+        var request: Request?
         // --name=value is --name value.
         var rest = arguments.flatMap { word -> [String] in
             guard word.hasPrefix("--"), let equals = word.firstIndex(of: "=") else { return [word] }
@@ -60,6 +67,7 @@ enum Command: Equatable {
             case "-D", "--define": defines.append(try value(of: word, &rest))
             case "-t", "--test": isTest = true
             case "-T", "--dump": isDump = true
+            case "-s", "--signal": request = try self.request(try value(of: word, &rest))
             case "-v", "--version": return .version
             case "-h", "--help": return .help
             case _:
@@ -68,8 +76,18 @@ enum Command: Equatable {
             }
         }
         let origin = try origin(file: file, listen: listen, servers: servers, defines: defines)
+        if let request { return .signal(request, origin) }
         if isDump { return .dump(origin) }
         return isTest ? .test(origin) : .run(origin)
+    }
+
+    private static func request(_ word: String) throws(Mistake) -> Request {
+        if word == "upgrade" { throw Mistake(text: "this version cannot be upgraded in place; stop it and start anew") }
+        guard let request = Request(rawValue: word) else {
+            let all = Request.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Mistake(text: "'\(word)' is nothing to ask for; there are \(all)")
+        }
+        return request
     }
 
     private static func value(of option: String, _ rest: inout ArraySlice<String>) throws(Mistake) -> String {

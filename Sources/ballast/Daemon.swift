@@ -6,129 +6,127 @@ import Dispatch
 import Engine
 import EventLoop
 import Metrics
-import Synchronization
 
 /// One life of ballast, from loaded settings to the exit code.
 final class Daemon {
-    private let settings: Settings
+    private let origin: ConfigurationOrigin
+    private let ready: Loading.Ready
     private let log: EventLog
-    private let writer: LogWriter
-    private var accessWriter: LogWriter?
-    /// Signals and the end's deadline; never a worker's work.
+    private let standardError = LogWriter(.standardError)
+    private let notifier = Notifier()
+    /// Signals and time limits of the process; never a worker's work.
     private let control = DispatchQueue(label: "ballast.control")
 
-    init(_ settings: Settings) {
-        self.settings = settings
-        let writer = LogWriter(.standardError)
-        self.writer = writer
-        let level = LogLevel.allCases.first { $0.word == settings.logLevel } ?? .info
-        log = EventLog(level: level) { writer.write($0) }
+    /// - Parameter origin: where a reload finds the configuration again.
+    init(_ ready: Loading.Ready, from origin: ConfigurationOrigin) {
+        self.ready = ready
+        self.origin = origin
+        let writer = standardError
+        log = EventLog(level: Loading.level(ready.settings)) { writer.write($0) }
     }
 
     /// Runs until it is told to end.
     /// - Returns: the exit code.
     func run() -> Int32 {
-        defer {
-            accessWriter?.flush()
-            writer.flush()
-        }
+        defer { standardError.flush() }
         Machine.ignoreBrokenPipes()
-        let limited = settingsWithin(descriptors: Machine.raiseDescriptorLimit())
-        let workers: Workers
-        let ended = DispatchSemaphore(value: 0)
-        let signals: Signals
-        do {
-            let plan = try Loading.plan(limited)
-            let count = limited.threads ?? Machine.usableProcessors
-            let access = try LogWriter.access(limited.accessLog, beside: writer)
-            accessWriter = access
-            var tell: (@Sendable (String) -> Void)?
-            if let access { tell = { line in access.write(line) } }
-            let writer = writer
-            let shared = Shared(
-                plan: plan, workerCount: count, log: log,
-                build: Statistics.Build(version: Version.number, swift: Version.compiler),
-                accessLog: tell,
-                droppedLogLines: { writer.droppedCount + (access === writer ? 0 : access?.droppedCount ?? 0) })
-            workers = try Workers(shared, seed: UInt64.random(in: .min ... .max))
-            // Before anybody is told that it is ready: what is sent then must be heard.
-            signals = watchSignals(workers, ended)
-            announce(plan, workers, count)
+        do throws(Refusal) {
+            try live()
+            return 0
         } catch {
-            log.say(.error, "\(error)")
+            for line in error.lines { log.say(.error, line) }
             return 1
         }
-        workers.start()
-        ended.wait()
-        withExtendedLifetime(signals) {}
-        log.say(.info, "stopped; \(workers.summary)")
-        return 0
     }
 
-    /// Every client may need a descriptor towards a server as well; without enough, fewer clients are let in.
-    private func settingsWithin(descriptors limit: Int) -> Settings {
-        var settings = settings
-        let room = max(1, (limit - 64) / 2)
-        if settings.maxConnections > room {
-            // A little less than asked for is nothing to bother anybody with.
+    private func live() throws(Refusal) {
+        let settings = Loading.within(descriptors: Machine.raiseDescriptorLimit(), ready.settings, log)
+        let log = log
+        let inherited = InheritedSocket.all { log.say(.warning, $0) }
+        let count = settings.threads ?? Machine.usableProcessors
+        let access = LogWriter.access(settings.accessLog, beside: standardError)
+        let shared = makeShared(count)
+        var proposal = shared.propose(settings, servers: ready.servers, accessLog: access?.sink)
+        let opened = try Loading.openListeners(of: &proposal, shared, inherited: inherited)
+        let pidFile = try makePidFile(settings.pidFile)
+        try become(settings.user)
+        // Only now: what the process may write later, it may write from the start.
+        do throws(LogWriter.Unwritable) { try access?.open() } catch { throw Refusal("\(error)") }
+        let ended = DispatchSemaphore(value: 0)
+        do throws(SystemError) {
+            let seed = UInt64.random(in: .min ... .max)
+            let workers = try Workers(shared, proposal, seed: seed) { ended.signal() }
+            let reloader = Reloader(
+                origin, ready, access: access, shared: shared, log: log, standardError: standardError,
+                notifier: notifier, inherited: inherited)
+            // Before anybody is told that it is ready: what is sent then must be heard.
+            let signals = watchSignals(shared, reloader)
+            announce(opened, inherited, settings, count)
+            workers.start()
+            let ticks = notifier.tick(shared, on: control)
+            let notifier = notifier
+            shared.whenReady { notifier.ready() }
+            ended.wait()
+            withExtendedLifetime((signals, workers, ticks)) {}
+            log.say(.info, "stopped; \(shared.summary)")
+            reloader.access?.flush()
+        } catch {
+            throw Refusal("cannot start: \(error)")
+        }
+        pidFile?.remove()
+    }
+
+    private func makeShared(_ workerCount: Int) -> Shared {
+        Shared(
+            workerCount: workerCount, log: log,
+            build: Statistics.Build(version: Version.number, swift: Version.compiler),
+            droppedLogLines: { LogWriter.droppedCount })
+    }
+
+    private func makePidFile(_ path: String?) throws(Refusal) -> PidFile? {
+        guard let path else { return nil }
+        do throws(PidFile.Failure) { return try PidFile(path) } catch { throw Refusal("\(error)") }
+    }
+
+    /// Becomes the user that the configuration names.
+    private func become(_ name: String?) throws(Refusal) {
+        guard let name, let account = Account(name) else { return }
+        guard Account.mayChange else {
+            if !account.isCurrent {
+                log.say(.warning, "'user = \(name)' has no effect: only a process of root's can become another")
+            }
+            return
+        }
+        do throws(SystemError) { try account.become() } catch { throw Refusal("cannot become \(name): \(error)") }
+    }
+
+    private func announce(_ opened: [OpenedPort], _ inherited: [InheritedSocket], _ settings: Settings, _ count: Int) {
+        for port in opened { log.say(.info, port.announcement) }
+        for socket in inherited where !opened.contains(where: { $0.text == "systemd:\(socket.name)" }) {
             log.say(
-                room * 10 < settings.maxConnections * 9 ? .warning : .debug,
-                "max-connections is lowered from \(settings.maxConnections) to \(room): the process may open "
-                    + "\(limit) descriptors, and a client can take two; raise the limit (ulimit -n, LimitNOFILE)")
-            settings.maxConnections = room
+                .warning, "nobody listens on the passed socket '\(socket.name)'; write listen = systemd:\(socket.name)")
         }
-        return settings
-    }
-
-    private func announce(_ plan: Plan, _ workers: Workers, _ count: Int) {
-        for (listener, endpoint, isStats) in workers.endpoints {
-            let place = listener.port == 0 ? endpoint.description : listener.text
-            log.say(.info, isStats ? "statistics on http://\(place)/" : "listening on \(place)")
-        }
-        for backend in plan.backends {
-            let names = backend.backend.servers.map(\.name).joined(separator: " ")
-            log.say(.info, "\(backend.backend.name): \(backend.settings.balance) over \(names)")
+        for (backend, servers) in zip(settings.backends, ready.servers) {
+            let names = servers.prefix(50).map(\.name).joined(separator: " ")
+            let more = servers.count > 50 ? " and \(servers.count - 50) more" : ""
+            log.say(.info, "\(backend.name): \(backend.balance) over \(names)\(more)")
         }
         log.say(.info, "ballast \(Version.number) is ready with \(count) worker\(count == 1 ? "" : "s")")
     }
 
-    /// Does what signals ask for, until `ended` is signalled when the workers have ended.
-    private func watchSignals(_ workers: Workers, _ ended: DispatchSemaphore) -> Signals {
-        let isStopping = Mutex<Duration?>(nil)
-        let timeout = settings.shutdownTimeout
-        let drain = workers.drain
-        let abort = workers.abort
-        let control = control
+    /// Does what signals ask for.
+    private func watchSignals(_ shared: Shared, _ reloader: Reloader) -> Signals {
         let log = log
+        let standardError = standardError
+        let stopping = Stopping(shared, reloader, notifier, log, queue: control)
         let signals = Signals(queue: control)
-        signals.on(StopSignal.allCases) { signal in
-            let now = Machine.monotonicTime
-            let firstAt = isStopping.withLock { first -> Duration? in
-                defer { first = first ?? now }
-                return first
-            }
-            let isFirst = firstAt == nil
-            // A wrapper may send to the process and to its group: twice in one breath is once.
-            if let firstAt, signal != .quit, now - firstAt < .milliseconds(200) { return }
-            if isFirst { drain { ended.signal() } }
-            guard isFirst, signal != .quit else {
-                log.say(.warning, "\(signal.name): stopping now")
-                abort()
-                return
-            }
-            log.say(.info, "\(signal.name): running requests may finish within \(timeout)")
-            control.asyncAfter(deadline: .now() + .milliseconds(Int(timeout / .milliseconds(1)))) {
-                log.say(.warning, "time is up: cutting what still runs")
-                abort()
-            }
-        }
-        signals.onHangUp {
-            log.say(.warning, "HUP: this version cannot reload; restart it to read the configuration again")
-        }
-        let writers = [writer, accessWriter].compactMap { $0 }
+        signals.on(StopSignal.allCases) { stopping.stop($0) }
+        signals.onHangUp { reloader.reload() }
         signals.onReopen {
             log.say(.info, "USR1: reopening log files")
-            for writer in writers { writer.reopen { log.say(.error, $0) } }
+            for writer in [standardError, reloader.access].compactMap({ $0 }) {
+                writer.reopen { log.say(.error, $0) }
+            }
         }
         signals.onUnknown { log.say(.warning, "USR2: this version does not know it") }
         return signals

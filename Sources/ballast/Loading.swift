@@ -1,82 +1,156 @@
-// From a command's origin to a plan: the file read, every mistake told, names resolved. All of it before anything runs.
+// From a command's origin to settings whose every name is resolved: all of it before anything changes. It opens nothing
+// but what it reads and, when asked, ports.
 import Addresses
 import Balancing
 import Configuration
 import Engine
 import EventLoop
+import Metrics
+
+/// Why a configuration cannot be used: every reason that was found.
+struct Refusal: Error {
+    /// The text as a terminal shows it, with its lines.
+    let text: String
+    /// The files are right; the machine is not as they need it now.
+    let isOutside: Bool
+
+    init(_ text: String, isOutside: Bool = true) {
+        self.text = text.hasSuffix("\n") ? text : text + "\n"
+        self.isOutside = isOutside
+    }
+
+    /// For a log.
+    var lines: [String] { Loading.lines(text) }
+}
+
+/// A port that was opened.
+struct OpenedPort {
+    let text: String
+    let endpoint: Endpoint
+    let isStats: Bool
+
+    var announcement: String {
+        // Where any port was asked for, the one that it became.
+        let place = text.hasSuffix(":0") || text.hasPrefix("systemd:") ? endpoint.description : text
+        return isStats ? "statistics on http://\(place)/" : "listening on \(place)"
+    }
+}
 
 enum Loading {
     /// What a valid configuration comes to.
     struct Loaded {
         let settings: Settings
+        let effective: EffectiveSettings
         /// Text of what is allowed but probably not meant.
         let warnings: String
-        /// Every setting in effect.
-        let dump: String
     }
 
-    /// Settings, or the text of every mistake.
-    enum Outcome {
-        case loaded(Loaded)
-        case refused(String)
+    /// Settings with the servers of each backend.
+    struct Ready: Sendable {
+        let settings: Settings
+        let servers: [[Server]]
+        let effective: EffectiveSettings
+        let warnings: [String]
     }
 
-    static func settings(from origin: ConfigurationOrigin) -> Outcome {
+    static func lines(_ text: String) -> [String] { text.split(separator: "\n").map(String.init) }
+
+    private static func load(_ origin: ConfigurationOrigin) -> (loader: SettingsLoader, outcome: LoadOutcome) {
         let sources = ConfigurationSources(
             read: { path in path == "-" ? try File.readStandardInput() : try File.read(path) },
             names: { try File.names(in: $0) },
             environment: { File.environment($0) }, descriptorLimit: Machine.raiseDescriptorLimit())
         var loader = SettingsLoader(sources: sources)
-        let outcome: LoadOutcome
         switch origin {
         case .file(let path, let defines):
             for text in defines { loader.define(text) }
-            outcome = loader.load(path)
+            let outcome = loader.load(path)
+            return (loader, outcome)
         case .words(let listen, let servers, let defines):
             for text in defines { loader.define(text) }
-            outcome = loader.load(listen: listen, servers: servers)
+            let outcome = loader.load(listen: listen, servers: servers)
+            return (loader, outcome)
         }
+    }
+
+    static func settings(from origin: ConfigurationOrigin) throws(Refusal) -> Loaded {
+        let (loader, outcome) = load(origin)
         switch outcome {
         case .loaded(let settings):
-            return .loaded(Loaded(settings: settings, warnings: loader.warningText, dump: loader.dump))
-        case .refused(let errors): return .refused(errors.map(\.text).joined())
+            return Loaded(settings: settings, effective: loader.effective, warnings: loader.warningText)
+        case .refused(let errors): throw Refusal(errors.map(\.text).joined(), isOutside: false)
         }
     }
 
-    /// What is wrong outside of the files: names without an address, a log that cannot be written. Blocks.
-    static func outsideMistakes(_ settings: Settings) -> String? {
+    /// Where the pid file is said to be; even of a configuration with mistakes, because what runs must be reachable.
+    static func pidFile(from origin: ConfigurationOrigin) -> (path: String?, mistakes: Refusal?) {
+        let (loader, outcome) = load(origin)
+        switch outcome {
+        case .loaded(let settings): return (settings.pidFile, nil)
+        case .refused(let errors): return (loader.pidFile, Refusal(errors.map(\.text).joined()))
+        }
+    }
+
+    /// A configuration of which everything is right, its names looked up. Blocks.
+    static func ready(from origin: ConfigurationOrigin) throws(Refusal) -> Ready {
+        let loaded = try settings(from: origin)
         var text = ""
-        for backend in settings.backends {
-            for entry in backend.servers {
-                do throws(Resolver.Failure) { _ = try Resolver.addresses(of: entry.host) } catch {
-                    text += "\(entry.position): error: \(error)\n"
-                }
+        var servers: [[Server]] = []
+        for backend in loaded.settings.backends { servers.append(self.servers(of: backend, mistakes: &text)) }
+        let settings = loaded.settings
+        if settings.accessLog.hasPrefix("/") {
+            do throws(SystemError) { try File.tryAppending(to: settings.accessLog) } catch {
+                text += "error: \(LogWriter.Unwritable(path: settings.accessLog, error: error))\n"
             }
         }
-        if settings.accessLog.hasPrefix("/"), !File.mayAppend(to: settings.accessLog) {
-            text += "error: the access log '\(settings.accessLog)' cannot be written\n"
+        if let user = settings.user, Account(user) == nil {
+            text += "error: there is no user or group '\(user)' on this machine\n"
         }
-        return text.isEmpty ? nil : text
+        guard text.isEmpty else { throw Refusal(text) }
+        return Ready(
+            settings: settings, servers: servers,
+            effective: loaded.effective.with(servers: servers, of: settings), warnings: lines(loaded.warnings))
     }
 
-    /// A name that has no address, or stands for two servers.
-    struct Unusable: Error, CustomStringConvertible {
-        let position: Position
-        let text: String
-        var description: String { "\(position): \(text)" }
+    static func level(_ settings: Settings) -> LogLevel {
+        LogLevel.allCases.first { $0.word == settings.logLevel } ?? .info
     }
 
-    /// Resolves every server's name; blocks.
-    static func plan(_ settings: Settings) throws(Unusable) -> Plan {
-        var backends: [BackendPlan] = []
-        for backend in settings.backends {
-            backends.append(BackendPlan(backend, servers: try servers(of: backend)))
+    /// Every client may need a descriptor towards a server as well; without enough, fewer clients are let in.
+    static func within(descriptors limit: Int, _ settings: Settings, _ log: EventLog) -> Settings {
+        var settings = settings
+        let room = max(1, (limit - 64) / 2)
+        if settings.maxConnections > room {
+            // A little less than asked for is nothing to bother anybody with.
+            log.say(
+                room * 10 < settings.maxConnections * 9 ? .warning : .debug,
+                "max-connections is lowered from \(settings.maxConnections) to \(room): the process may open "
+                    + "\(limit) descriptors, and a client can take two; raise the limit (ulimit -n, LimitNOFILE)")
+            settings.maxConnections = room
         }
-        return Plan(settings, backends: backends)
+        return settings
     }
 
-    private static func servers(of backend: BackendSettings) throws(Unusable) -> [Server] {
+    static func openListeners(
+        of proposal: inout Proposal, _ shared: Shared, inherited: [InheritedSocket]
+    ) throws(Refusal) -> [OpenedPort] {
+        do throws(ListenFailure) {
+            let opened = try shared.openListeners(of: &proposal, inherited: inherited) {
+                endpoint, joining throws(SystemError) in
+                try ListeningSocket(on: endpoint, joining: joining)
+            }
+            return opened.map { OpenedPort(text: $0.text, endpoint: $0.endpoint, isStats: $0.isStats) }
+        } catch {
+            throw Refusal("\(error)")
+        }
+    }
+
+    // MARK: Names
+
+    /// Resolves every server of a backend; adds what cannot be to `mistakes`.
+    private static func servers(of backend: BackendSettings, mistakes: inout String) -> [Server] {
         var servers: [Server] = []
+        var endpoints: [String: Endpoint] = [:]
         // Entries that share a host name take its addresses one after the other.
         var taken: [String: Int] = [:]
         for entry in backend.servers {
@@ -84,27 +158,29 @@ enum Loading {
             do throws(Resolver.Failure) {
                 addresses = try Resolver.addresses(of: entry.host)
             } catch {
-                throw Unusable(position: entry.position, text: "\(error)")
+                mistakes += "\(entry.position): error: \(error)\n"
+                continue
             }
-            if entry.isEachAddress {
-                for address in addresses {
-                    let endpoint = Endpoint(address, port: entry.port)
-                    let server = Server(name: endpoint.description, endpoint: endpoint, maxconn: backend.maxconn)
-                    // A name of its own that looks like this address is another server; twice the same is one.
-                    if let twin = servers.first(where: { $0.name == server.name }), twin.endpoint != endpoint {
-                        throw Unusable(position: entry.position, text: "two servers are called '\(twin.name)'")
-                    }
-                    if !servers.contains(where: { $0.name == server.name }) { servers.append(server) }
-                }
-            } else {
+            guard entry.isEachAddress else {
                 let turn = taken[entry.authority, default: 0]
                 taken[entry.authority] = turn + 1
                 let endpoint = Endpoint(addresses[turn % addresses.count], port: entry.port)
-                servers.append(
-                    Server(
-                        name: entry.name ?? entry.authority, endpoint: endpoint, weight: entry.weight,
-                        maxconn: entry.maxconn ?? backend.maxconn, isBackup: entry.isBackup,
-                        isDisabled: entry.isDisabled))
+                let server = Server(
+                    name: entry.name ?? entry.authority, endpoint: endpoint, weight: entry.weight,
+                    maxconn: entry.maxconn ?? backend.maxconn, isBackup: entry.isBackup, isDisabled: entry.isDisabled)
+                endpoints[server.name] = endpoint
+                servers.append(server)
+                continue
+            }
+            for address in addresses {
+                let endpoint = Endpoint(address, port: entry.port)
+                let server = Server(name: endpoint.description, endpoint: endpoint, maxconn: backend.maxconn)
+                // A name of its own that looks like this address is another server; twice the same is one.
+                switch endpoints.updateValue(endpoint, forKey: server.name) {
+                case nil: servers.append(server)
+                case endpoint?: break
+                case _?: mistakes += "\(entry.position): error: two servers are called '\(server.name)'\n"
+                }
             }
         }
         return servers

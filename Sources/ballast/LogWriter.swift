@@ -11,39 +11,57 @@ final class LogWriter: Sendable {
     /// How long the end of the process waits for lines that are not written.
     private static let patience = DispatchTimeInterval.seconds(1)
 
+    /// Lines given up so far, by all writers.
+    private static let dropped = Atomic<Int>(0)
+    static var droppedCount: Int { dropped.load(ordering: .relaxed) }
+
     private let queue = DispatchQueue(label: "ballast.log")
-    private let target: Mutex<LogFile>
+    /// Nil until it is opened.
+    private let target: Mutex<LogFile?>
     /// Nil is standard error.
     private let path: String?
     private let lines = Mutex<[String]>([])
-    private let dropped = Atomic<Int>(0)
 
-    init(_ target: LogFile, path: String? = nil) {
+    init(_ target: LogFile) {
         self.target = Mutex(target)
+        path = nil
+    }
+
+    /// A writer of the file at `path`, which `open` opens.
+    init(path: String) {
+        target = Mutex(nil)
         self.path = path
     }
 
-    /// The writer of the access log; nil where there is none.
+    /// The writer of the access log, to be opened; nil where there is none.
     /// - Parameter beside: the writer of standard error.
-    static func access(_ place: String, beside standardError: LogWriter) throws -> LogWriter? {
+    static func access(_ place: String, beside standardError: LogWriter) -> LogWriter? {
         switch place {
-        case "off": return nil
-        case "stderr": return standardError
-        case _:
-            do throws(SystemError) { return LogWriter(try LogFile(appendingTo: place), path: place) } catch {
-                throw Unwritable(path: place, error: error)
-            }
+        case "off": nil
+        case "stderr": standardError
+        case _: LogWriter(path: place)
         }
     }
+
+    /// Opens the file, or opens it anew.
+    func open() throws(Unwritable) {
+        guard let path else { return }
+        do throws(SystemError) {
+            let file = try LogFile(appendingTo: path)
+            target.withLock { $0 = file }
+        } catch {
+            throw Unwritable(path: path, error: error)
+        }
+    }
+
+    /// Where lines are given to it.
+    var sink: @Sendable (String) -> Void { { self.write($0) } }
 
     struct Unwritable: Error, CustomStringConvertible {
         let path: String
         let error: SystemError
         var description: String { "cannot write the access log '\(path)': \(error.reason)" }
     }
-
-    /// Lines given up so far.
-    var droppedCount: Int { dropped.load(ordering: .relaxed) }
 
     func write(_ line: String) {
         let isFirst = lines.withLock { lines -> Bool? in
@@ -52,7 +70,7 @@ final class LogWriter: Sendable {
             return lines.count == 1
         }
         guard let isFirst else {
-            dropped.wrappingAdd(1, ordering: .relaxed)
+            Self.dropped.wrappingAdd(1, ordering: .relaxed)
             return
         }
         // Lines that come while others are written go together, in one call.
@@ -61,15 +79,10 @@ final class LogWriter: Sendable {
 
     /// Opens the file anew, behind everything that was said: it was moved away.
     func reopen(failed: @escaping @Sendable (String) -> Void) {
-        guard let path else { return }
+        guard path != nil else { return }
         queue.async {
             self.drain()
-            do throws(SystemError) {
-                let file = try LogFile(appendingTo: path)
-                self.target.withLock { $0 = file }
-            } catch {
-                failed("\(Unwritable(path: path, error: error)); the old one is still written")
-            }
+            do throws(Unwritable) { try self.open() } catch { failed("\(error); the old one is still written") }
         }
     }
 
@@ -80,8 +93,8 @@ final class LogWriter: Sendable {
         }
         guard !waiting.isEmpty else { return }
         let file = target.withLock { $0 }
-        let lost = file.write(waiting.joined()) ? 0 : waiting.count
-        if lost > 0 { dropped.wrappingAdd(lost, ordering: .relaxed) }
+        let lost = file?.write(waiting.joined()) == true ? 0 : waiting.count
+        if lost > 0 { Self.dropped.wrappingAdd(lost, ordering: .relaxed) }
     }
 
     /// Waits until what was said is written, but not for a reader that is stuck.

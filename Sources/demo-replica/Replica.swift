@@ -29,10 +29,9 @@ final class Replica: Turning {
     /// Opens the listener; returns where.
     func listen() throws(SystemError) -> Endpoint {
         let endpoint = Endpoint(options.address, port: options.port)
-        let socket = try network.listen(
-            on: endpoint, joining: false, token: Token(kind: 0, slot: 0, generation: 0))
-        listener = socket
-        return network.localEndpoint(of: socket) ?? endpoint
+        let socket = try ListeningSocket(on: endpoint, joining: false)
+        listener = try network.listen(socket, token: Token(kind: 0, slot: 0, generation: 0))
+        return socket.endpoint
     }
 
     func turn(waitingAtMost limit: Duration) -> Bool {

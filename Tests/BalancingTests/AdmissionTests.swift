@@ -122,8 +122,8 @@ extension Backend {
         // The ten spans it counts in reach a little further back than the first of them.
         #expect((5...6).contains(backend.retryAfter(now: .milliseconds(9900))))
         #expect(backend.retryAfter(now: .seconds(60)) == 30)
-        let down = Backend(
-            name: "down", servers: [], policy: LeastConnections([]), rules: BackendRules(recovery: .milliseconds(5200)))
+        let down = Backend(name: "down")
+        down.become([], rules: BackendRules(recovery: .milliseconds(5200)))
         #expect(down.retryAfter(now: .zero) == 6)
     }
 

@@ -11,12 +11,21 @@ func servers(_ count: Int, weights: [Int] = [], maxconn: Int = 0) -> [Server] {
 }
 
 func backend(_ policy: String, _ servers: [Server], rules: BackendRules? = nil) -> Backend {
-    Backend(
-        name: "test", servers: servers, policy: PolicyCatalog.make(policy, servers)!,
-        rules: rules ?? BackendRules(health: HealthRule(isChecked: false)))
+    let backend = Backend(name: "test")
+    backend.become(servers, policy, rules: rules)
+    return backend
 }
 
 extension Backend {
+    /// Changes its configuration.
+    @discardableResult
+    func become(
+        _ servers: [Server], _ policy: String = "least-connections", rules: BackendRules? = nil, now: Duration = .zero
+    ) -> Aftermath {
+        let rules = rules ?? BackendRules(health: HealthRule(isChecked: false))
+        return adopt(prepare(servers, rules: rules) { PolicyCatalog.make(policy, $0)! }, now: now)
+    }
+
     /// A slot for a request that waits for nothing.
     func take(
         _ exclusions: Exclusions = Exclusions(), affinity: UInt64 = 0, random: UInt64 = 0, now: Duration = .zero

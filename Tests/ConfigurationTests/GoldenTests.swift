@@ -60,7 +60,7 @@ private let minimal = "listen = :8080\nservers = a:1\n"
             sources: sources([name: text], environment: ["HOME_SERVER": "10.9.9.9:1", "A": "x"], descriptors: 1024))
         let said =
             switch loader.load(name) {
-            case .loaded: loader.warningText + "valid\n" + loader.dump
+            case .loaded: loader.warningText + "valid\n" + loader.effective.dump
             case .refused(let errors): errors.map(\.text).joined()
             }
         let expectedURL = Self.folder.appendingPathComponent(name.replacingOccurrences(of: ".ini", with: ".expected"))
@@ -310,9 +310,9 @@ private let minimal = "listen = :8080\nservers = a:1\n"
             return
         }
         #expect(settings.stats.listeners.isEmpty)
-        var again = SettingsLoader(sources: sources(["main.ini": loader.dump]))
+        var again = SettingsLoader(sources: sources(["main.ini": loader.effective.dump]))
         guard case .loaded = again.load("main.ini") else {
-            Issue.record("the dump is refused: \(loader.dump)")
+            Issue.record("the dump is refused: \(loader.effective.dump)")
             return
         }
     }
@@ -325,7 +325,7 @@ private let minimal = "listen = :8080\nservers = a:1\n"
             Issue.record("refused")
             return
         }
-        let dump = loader.dump
+        let dump = loader.effective.dump
         #expect(!dump.contains("hidden"))
         #expect(dump.contains("via = ***"))
         #expect(dump.contains("# main.ini:4"))

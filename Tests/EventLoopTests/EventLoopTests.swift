@@ -142,9 +142,9 @@ private final class Echo: Turning, @unchecked Sendable {
 
     func listen(joining: Bool = false, port: UInt16 = 0) throws -> Endpoint {
         let token = Token(kind: 0, slot: 0, generation: 0)
-        let socket = try network.listen(on: Endpoint(.loopback, port: port), joining: joining, token: token)
-        listener = socket
-        return network.localEndpoint(of: socket)!
+        let socket = try ListeningSocket(on: Endpoint(.loopback, port: port), joining: joining)
+        listener = try network.listen(socket, token: token)
+        return socket.endpoint
     }
 
     func turn(waitingAtMost limit: Duration) -> Bool {

@@ -18,7 +18,6 @@ public final class Scenario {
     private var clients: [ScriptedClient] = []
     /// Requests that must not run twice.
     private var posts: [String] = []
-    private let plan: Plan
     private let shared: Shared
     private static let listener = Endpoint(.loopback, port: 8080)
     private let latency: Int
@@ -56,23 +55,23 @@ public final class Scenario {
         settings.backends = [backend]
         settings.listeners = [
             ListenerSettings(
-                text: ":8080", address: nil, port: 8080, position: Position(file: "sim", line: 1, column: 1))
+                text: ":8080", address: .loopback, port: 8080, position: Position(file: "sim", line: 1, column: 1))
         ]
-        plan = Plan(settings, backends: [BackendPlan(backend, servers: servers)])
         let workerCount = seed.pick([1, 1, 2, 3])
-        shared = Shared(
-            plan: plan, workerCount: workerCount, log: EventLog(level: .debug) { _ in }, accessLog: { _ in })
+        shared = Shared(workerCount: workerCount, log: EventLog(level: .debug) { _ in })
+        var proposal = shared.propose(settings, servers: [servers], accessLog: { _ in })
+        _ = try shared.openListeners(of: &proposal) { endpoint, _ in ListeningSocket(simulating: endpoint) }
         for index in 0..<workerCount {
             let network = SimulatedNetwork(world)
             networks.append(network)
             workers.append(
-                Worker(index: index, network: network, shared: shared, seed: seed.next(), drained: {}))
+                Worker(
+                    index: index, network: network, shared: shared, plan: proposal.plan, seed: seed.next(), drained: {}
+                ))
         }
         shared.introduce(workers)
         self.seed = seed
-        for (index, worker) in workers.enumerated() {
-            _ = try worker.listen(number: 0, on: Self.listener, joining: index > 0)
-        }
+        shared.adopt(proposal, now: world.now) { _ in }
         makeOrigins(servers, maxconn: backend.maxconn)
         makeClients()
     }
@@ -207,7 +206,7 @@ public final class Scenario {
             let isOver = clients.allSatisfy(\.isOver)
             if isOver, !hasDrained {
                 hasDrained = true
-                for worker in workers { worker.mailbox.send(.drain) }
+                shared.drain()
                 continue
             }
             guard let next = ([world.nextEvent] + networks.map(\.sleepsUntil)).compactMap({ $0 }).min() else { break }
@@ -226,12 +225,11 @@ public final class Scenario {
         }
         let open = networks.reduce(0) { $0 + $1.openSockets }
         if open > 0 { judge.complain("\(open) sockets are open at the end") }
-        let report = plan.backends[0].backend.report
-        if report.servers.contains(where: { $0.inflight != 0 }) || report.waiting != 0 {
+        for report in shared.reports where report.waiting != 0 || report.servers.contains(where: { $0.inflight != 0 }) {
             judge.complain("slots held at the end: \(report)")
         }
-        if shared.replayMemoryTaken != 0 {
-            judge.complain("\(shared.replayMemoryTaken) bytes kept for replay at the end")
+        if shared.replayBudget.taken != 0 {
+            judge.complain("\(shared.replayBudget.taken) bytes kept for replay at the end")
         }
         let requests = shared.requests
         if requests.responses + requests.clientsLeft != requests[.requests] {
@@ -241,8 +239,8 @@ public final class Scenario {
 
     /// Never one over, and no usable slot free while someone waits.
     private func checkLimits() {
-        let report = plan.backends[0].backend.report
-        for server in report.servers where server.server.maxconn > 0 && server.inflight > server.server.maxconn {
+        for server in shared.reports.flatMap(\.servers)
+        where server.server.maxconn > 0 && server.inflight > server.server.maxconn {
             judge.complain("\(server.server.name) has \(server.inflight), maxconn \(server.server.maxconn)")
         }
     }

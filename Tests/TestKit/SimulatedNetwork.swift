@@ -6,9 +6,8 @@ public import EventLoop
 public final class SimulatedNetwork: Network {
     private let world: SimulatedWorld
     private var sides: [Int32: Side] = [:]
-    private var backlog: [Side] = []
-    private var isAccepting = true
-    private var listenerToken: Token?
+    private var listeners: [Listening] = []
+    private var nextListener: Int32 = -2
     private var ready: [(side: Side?, token: Token, readiness: Readiness)] = []
     private var batch: [ReadyEvent] = []
     private var closing: [Side] = []
@@ -17,6 +16,15 @@ public final class SimulatedNetwork: Network {
     /// Connections that fail to be made at once, as when descriptors run out; in percent.
     public var failingConnects = 0
 
+    /// A listener, its handle below -1.
+    private struct Listening {
+        let handle: Int32
+        let endpoint: Endpoint
+        let token: Token
+        var backlog: [Side] = []
+        var isAccepting = true
+    }
+
     public init(_ world: SimulatedWorld) { self.world = world }
 
     public var openSockets: Int { sides.count }
@@ -24,21 +32,31 @@ public final class SimulatedNetwork: Network {
     public var monotonicTime: Duration { world.now }
     public var wallSeconds: Int64 { 1_700_000_000 + Int64(world.now / .seconds(1)) }
 
-    public func listen(on endpoint: Endpoint, joining: Bool, token: Token) throws(SystemError) -> SocketID {
-        world.listen(endpoint, self, token)
-        listenerToken = token
-        return SocketID(rawValue: -2)
+    public func listen(_ socket: ListeningSocket, token: Token) throws(SystemError) -> SocketID {
+        listeners.append(Listening(handle: nextListener, endpoint: socket.endpoint, token: token))
+        world.listen(socket.endpoint, self, nextListener)
+        nextListener -= 1
+        return SocketID(rawValue: nextListener + 1)
     }
 
-    public func localEndpoint(of listener: SocketID) -> Endpoint? { nil }
+    private func index(_ listener: SocketID) -> Int? { listeners.firstIndex { $0.handle == listener.rawValue } }
 
-    public func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token) { isAccepting = accepting }
+    public func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token) {
+        if let index = index(listener) { listeners[index].isAccepting = accepting }
+    }
 
-    func offer(_ side: Side, _ token: Token) { backlog.append(side) }
+    /// A client's connection arrives; where nobody listens any more it is reset.
+    func offer(_ side: Side, _ listener: Int32) {
+        if let index = index(SocketID(rawValue: listener)) {
+            listeners[index].backlog.append(side)
+        } else {
+            side.reset()
+        }
+    }
 
     public func accept(on listener: SocketID) -> Acceptance {
-        guard !backlog.isEmpty else { return .none }
-        let side = backlog.removeFirst()
+        guard let index = index(listener), !listeners[index].backlog.isEmpty else { return .none }
+        let side = listeners[index].backlog.removeFirst()
         side.network = self
         sides[Int32(side.id)] = side
         return .accepted(SocketID(rawValue: Int32(side.id)), peer: Endpoint(IPAddress(v4: 0x0a01_0203), port: 4000))
@@ -66,9 +84,10 @@ public final class SimulatedNetwork: Network {
 
     func mark(_ side: Side, _ readiness: Readiness) {
         guard let token = side.token else { return }
-        if let index = ready.firstIndex(where: { $0.side === side }) {
+        if let index = side.readyIndex, index < ready.count, ready[index].side === side {
             ready[index].readiness.formUnion(readiness)
         } else {
+            side.readyIndex = ready.count
             ready.append((side, token, readiness))
         }
     }
@@ -105,11 +124,10 @@ public final class SimulatedNetwork: Network {
     public func finishSending(_ socket: SocketID) { sides[socket.rawValue]?.finish() }
 
     public func close(_ socket: SocketID, resetting: Bool) {
-        if socket.rawValue == -2 {
-            world.stopListening(self)
-            isAccepting = false
-            for side in backlog { side.reset() }
-            backlog = []
+        if let index = index(socket) {
+            let listener = listeners.remove(at: index)
+            world.stopListening(listener.endpoint, self, listener.handle)
+            for side in listener.backlog { side.reset() }
             return
         }
         guard let side = sides.removeValue(forKey: socket.rawValue) else { return }
@@ -119,8 +137,8 @@ public final class SimulatedNetwork: Network {
 
     public func wait(atMost limit: Duration) -> Int {
         batch = []
-        if !backlog.isEmpty, isAccepting, let token = listenerToken {
-            batch.append(ReadyEvent(token: token, readiness: .readable))
+        for listener in listeners where !listener.backlog.isEmpty && listener.isAccepting {
+            batch.append(ReadyEvent(token: listener.token, readiness: .readable))
         }
         for event in ready where event.side?.isClosed != true {
             batch.append(ReadyEvent(token: event.token, readiness: event.readiness))

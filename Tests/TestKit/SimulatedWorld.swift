@@ -32,6 +32,8 @@ public final class Side {
     public internal(set) var isReset = false
     public internal(set) var isClosed = false
     var isShort = false
+    /// Where its event of this turn stands, if it has one.
+    var readyIndex: Int?
     /// Nothing that is sent may arrive before this: bytes stay in order.
     var lastDelivery = Duration.zero
 
@@ -62,10 +64,15 @@ public final class Side {
 
 /// All connections, the clock, and everything that is going to happen.
 public final class SimulatedWorld {
-    private struct Pending {
+    private struct Pending: Comparable {
         let time: Duration
         let order: Int
         let run: () -> Void
+
+        static func == (left: Pending, right: Pending) -> Bool { left.order == right.order }
+        static func < (left: Pending, right: Pending) -> Bool {
+            left.time != right.time ? left.time < right.time : left.order < right.order
+        }
     }
 
     public private(set) var now = Duration.seconds(1000)
@@ -73,10 +80,11 @@ public final class SimulatedWorld {
     let window: Int
     /// Longest time that bytes travel.
     let latency: Int
+    /// A binary heap, the next event first.
     private var pending: [Pending] = []
     private var order = 0
     private var nextSide = 0
-    private var listeners: [Endpoint: [(network: SimulatedNetwork, token: Token)]] = [:]
+    private var listeners: [Endpoint: [(network: SimulatedNetwork, handle: Int32)]] = [:]
     private var origins: [Endpoint: () -> (any Peer)?] = [:]
     /// Whose packets vanish: connections to them are neither made nor refused.
     public var unreachable: Set<Endpoint> = []
@@ -98,10 +106,30 @@ public final class SimulatedWorld {
 
     public func schedule(after delay: Duration, _ run: @escaping () -> Void) {
         order += 1
-        let event = Pending(time: now + delay, order: order, run: run)
-        // Inserted in order: the list is short, and its order decides every run.
-        let index = pending.firstIndex { $0.time > event.time } ?? pending.count
-        pending.insert(event, at: index)
+        pending.append(Pending(time: now + delay, order: order, run: run))
+        var child = pending.count - 1
+        while child > 0, pending[child] < pending[(child - 1) / 2] {
+            pending.swapAt(child, (child - 1) / 2)
+            child = (child - 1) / 2
+        }
+    }
+
+    private func popNext() -> Pending {
+        let first = pending[0]
+        let last = pending.removeLast()
+        guard !pending.isEmpty else { return first }
+        pending[0] = last
+        var parent = 0
+        while true {
+            var least = parent
+            for child in [2 * parent + 1, 2 * parent + 2] where child < pending.count && pending[child] < pending[least]
+            {
+                least = child
+            }
+            guard least != parent else { return first }
+            pending.swapAt(parent, least)
+            parent = least
+        }
     }
 
     public var nextEvent: Duration? { pending.first?.time }
@@ -109,10 +137,7 @@ public final class SimulatedWorld {
     /// Moves the clock to `time` and lets everything due happen.
     public func advance(to time: Duration) {
         now = max(now, time)
-        while let first = pending.first, first.time <= now {
-            pending.removeFirst()
-            first.run()
-        }
+        while let first = pending.first, first.time <= now { popNext().run() }
     }
 
     public func note(_ text: @autoclosure () -> String) {
@@ -123,15 +148,12 @@ public final class SimulatedWorld {
 
     // MARK: Connections
 
-    func listen(_ endpoint: Endpoint, _ network: SimulatedNetwork, _ token: Token) {
-        listeners[endpoint, default: []].append((network, token))
+    func listen(_ endpoint: Endpoint, _ network: SimulatedNetwork, _ handle: Int32) {
+        listeners[endpoint, default: []].append((network, handle))
     }
 
-    func stopListening(_ network: SimulatedNetwork) {
-        for endpoint in listeners.keys {
-            listeners[endpoint]?.removeAll { $0.network === network }
-            if listeners[endpoint]?.isEmpty == true { listeners[endpoint] = nil }
-        }
+    func stopListening(_ endpoint: Endpoint, _ network: SimulatedNetwork, _ handle: Int32) {
+        listeners[endpoint]?.removeAll { $0.network === network && $0.handle == handle }
     }
 
     /// Connections to `endpoint` are given to what `accept` returns; nil refuses them.
@@ -157,7 +179,7 @@ public final class SimulatedWorld {
         near.isEstablished = true
         far.isEstablished = true
         note("client \(near.id) connects")
-        schedule(after: travel()) { listener.network.offer(far, listener.token) }
+        schedule(after: travel()) { listener.network.offer(far, listener.handle) }
         return near
     }
 

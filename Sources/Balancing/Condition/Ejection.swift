@@ -38,7 +38,8 @@ struct Ejection: Sendable {
     }
 
     private(set) var state = State.none
-    private let rule: EjectionRule
+    /// It may change: an ejection under way keeps its end.
+    var rule: EjectionRule
     private var streak = 0
     /// Ejections that followed one another closely.
     private var times = 0

@@ -43,7 +43,7 @@ public struct HealthRule: Sendable, Equatable {
 /// from answering anything else. It is up again at the first pass, and down after `busy` without a byte from it.
 struct HealthMachine: Sendable {
     private(set) var state: HealthState
-    private let rule: HealthRule
+    private var rule: HealthRule
     /// Results in a row that contradict `state`.
     private var streak = 0
     private var busySince = Duration.zero
@@ -51,6 +51,13 @@ struct HealthMachine: Sendable {
     init(_ rule: HealthRule) {
         self.rule = rule
         state = rule.isChecked ? .starting : .up
+    }
+
+    /// Goes on under another rule.
+    mutating func take(_ rule: HealthRule) {
+        self.rule = rule
+        // Without checks nothing would ever bring it back.
+        if !rule.isChecked, state != .up { _ = change(to: .up) }
     }
 
     /// Takes in one check's result; true when the state changed.

@@ -21,7 +21,7 @@ public enum ServerState: Sendable, Equatable, CaseIterable {
 /// Servers of a later tier serve only while no server of an earlier one can.
 enum Tier: Int, Sendable, CaseIterable {
     case primary, backup
-    /// Busy and ejected servers: better than none.
+    /// Busy and ejected servers, and new ones without a verdict: better than none.
     case lastResort
 }
 
@@ -31,10 +31,15 @@ struct ServerCondition: Sendable {
     var ejection: Ejection
     var slowStart: SlowStart
     var lastCheck: CheckNote?
+    /// It has passed a check.
+    var hasPassed = false
+    /// The configuration still names it; else it finishes what it has.
+    var isMember = true
     /// The one request that tries it, after an ejection, is on its way.
     var isTrying = false
 
     var state: ServerState {
+        guard isMember else { return .draining }
         if server.isDisabled { return .disabled }
         switch health.state {
         case .down: return .down
@@ -46,14 +51,31 @@ struct ServerCondition: Sendable {
         }
     }
 
+    init(_ server: Server, _ rules: BackendRules) {
+        self.server = server
+        health = HealthMachine(rules.health)
+        ejection = Ejection(rules.ejection)
+        slowStart = SlowStart(rules.slowStart)
+    }
+
+    /// Goes on under other rules, with other options.
+    mutating func take(_ server: Server, _ rules: BackendRules) {
+        // It was not checked meanwhile: nothing is known of it.
+        let wasDisabled = self.server.isDisabled && !server.isDisabled
+        self.server = server
+        if wasDisabled { health = HealthMachine(rules.health) } else { health.take(rules.health) }
+        ejection.rule = rules.ejection
+        slowStart.take(rules.slowStart)
+    }
+
     /// Where it may serve now; nil for nowhere.
     /// - Parameter hasPassed: a server of the backend has passed a check, so that those without verdict wait for theirs.
     func tier(hasPassed: Bool) -> Tier? {
-        guard !server.isDisabled, server.weight > 0 else { return nil }
+        guard isMember, !server.isDisabled, server.weight > 0 else { return nil }
         switch health.state {
         case .down: return nil
         case .busy: return .lastResort
-        case .starting where hasPassed: return nil
+        case .starting where hasPassed: return .lastResort
         case .starting, .up: break
         }
         switch ejection.state {

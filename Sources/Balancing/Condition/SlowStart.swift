@@ -1,7 +1,7 @@
 // Slow start: a server that comes back is given its full part little by little, because a cold engine is a slow one.
 
 struct SlowStart: Sendable {
-    private let length: Duration
+    private var length: Duration
     private var startedAt: Duration?
 
     /// Steps in which a server gets to its full part.
@@ -9,6 +9,12 @@ struct SlowStart: Sendable {
 
     /// - Parameter length: zero is none.
     init(_ length: Duration) { self.length = length }
+
+    /// Goes on with another length; zero ends it.
+    mutating func take(_ length: Duration) {
+        self.length = length
+        if length == .zero { startedAt = nil }
+    }
 
     mutating func start(_ now: Duration) { startedAt = length == .zero ? nil : now }
 

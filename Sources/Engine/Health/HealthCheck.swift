@@ -24,7 +24,7 @@ protocol HealthCheck: AnyObject {
 
 extension BackendPlan {
     /// A check of `server` on `socket`, which is connecting.
-    func makeCheck(of server: Int, on socket: SocketID) -> any HealthCheck {
+    func makeCheck(of server: SharedServer, on socket: SocketID) -> any HealthCheck {
         switch settings.health {
         case .auto:
             // A server that answers 404 is alive.
@@ -38,7 +38,7 @@ extension BackendPlan {
         }
     }
 
-    private func checkHost(_ server: Int) -> [UInt8] {
-        settings.healthHost.map { Array($0.utf8) } ?? authorities[server]
+    private func checkHost(_ server: SharedServer) -> [UInt8] {
+        settings.healthHost.map { Array($0.utf8) } ?? server.authority
     }
 }

@@ -7,100 +7,132 @@ import Metrics
 
 final class Prober {
     private let worker: Worker
-    private var probes: [Probe] = []
+    private var probes = SlotTable<Probe>(kind: TokenKind.probe.rawValue)
+    /// By the token of the check under way: an event that comes late for an earlier check finds nobody.
+    private var checks = SlotTable<Probe>(kind: TokenKind.check.rawValue)
 
-    /// Starts a probe for each server of each backend that is checked.
-    init(_ worker: Worker) {
-        self.worker = worker
-        for (backend, plan) in worker.plan.backends.enumerated() where plan.settings.health != .off {
-            for (server, identity) in plan.backend.servers.enumerated() where !identity.isDisabled {
-                let probe = Probe(index: probes.count, backend: backend, server: server, worker: worker)
-                // Thousands of servers are not asked at the same moment.
-                probe.schedule(after: min(.milliseconds(1) * probes.count, plan.settings.healthEvery))
-                probes.append(probe)
-            }
+    init(_ worker: Worker) { self.worker = worker }
+
+    /// Sees to it that `member` of `backend` is checked, or that it is not, as its plan says.
+    /// - Parameter delay: to the first check of one that was not checked before.
+    /// - Returns: whether a probe was begun.
+    func look(at member: SharedServer, of backend: WorkerBackend, delay: Duration) -> Bool {
+        guard let server = backend.server(member.number) else { return false }
+        let isWanted = backend.plan.settings.health != .off && !member.isDisabled
+        switch (server.probe, isWanted) {
+        case (let probe?, true):
+            probe.hurry()
+            return false
+        case (let probe?, false):
+            stop(probe)
+            return false
+        case (nil, true):
+            let probe = probes.insert { Probe(token: $0, backend: backend, server: server, worker: worker) }
+            server.probe = probe
+            probe.schedule(after: min(delay, backend.plan.settings.healthEvery))
+            return true
+        case (nil, false):
+            return false
         }
     }
 
-    func handle(_ token: Token, _ readiness: Readiness) {
-        guard token.slot < probes.count else { return }
-        probes[token.slot].handle(token, readiness)
+    func stop(_ probe: Probe) {
+        probe.stop()
+        probe.server.probe = nil
+        probes.remove(probe.token)
     }
 
-    func expire(_ token: Token, _ time: Duration) {
-        guard token.slot < probes.count else { return }
-        probes[token.slot].expire(token, time)
+    /// Stops all of them.
+    func stop() { for probe in probes.all { stop(probe) } }
+
+    func handle(_ token: Token, _ readiness: Readiness) { checks[token]?.handle(readiness) }
+
+    func expire(_ token: Token, _ time: Duration) { probes[token]?.expire(time) }
+
+    /// A check of `probe` begins; its events come with the returned token until `ended`.
+    func began(_ probe: Probe) -> Token {
+        var token = Token(kind: TokenKind.check.rawValue, slot: 0, generation: 0)
+        _ = checks.insert {
+            token = $0
+            return probe
+        }
+        return token
     }
 
-    func stop() {
-        for probe in probes { probe.stop() }
-    }
+    func ended(_ token: Token) { checks.remove(token) }
 }
 
 /// One server's checks, one after the other.
 final class Probe {
+    let token: Token
+    let server: WorkerServer
     private let worker: Worker
-    private let backend: Int
-    private let server: Int
-    private let index: Int
-    private var generation: UInt32 = 0
+    private let backend: WorkerBackend
     private var check: (any HealthCheck)?
+    private var checkToken: Token?
     private var startedAt = Duration.zero
     private var alarm = Alarm()
-    private var timerToken: Token { Token(kind: TokenKind.probe.rawValue, slot: index, generation: 0) }
-    private var token: Token { Token(kind: TokenKind.probe.rawValue, slot: index, generation: generation) }
-    private var plan: BackendPlan { worker.plan.backends[backend] }
+    private var settings: BackendSettings { backend.plan.settings }
 
-    init(index: Int, backend: Int, server: Int, worker: Worker) {
-        self.index = index
+    init(token: Token, backend: WorkerBackend, server: WorkerServer, worker: Worker) {
+        self.token = token
         self.backend = backend
         self.server = server
         self.worker = worker
     }
 
     func schedule(after delay: Duration) {
-        alarm.set(worker.now + delay, token: timerToken, in: &worker.timers)
+        alarm.set(worker.now + delay, token: token, in: &worker.timers)
+    }
+
+    /// Its rhythm may have become faster.
+    func hurry() {
+        let latest = worker.now + settings.healthEvery
+        if check == nil, let deadline = alarm.deadline, deadline > latest { schedule(after: settings.healthEvery) }
     }
 
     func stop() {
-        alarm.set(nil, token: timerToken, in: &worker.timers)
+        alarm.set(nil, token: token, in: &worker.timers)
+        closeCheck()
+    }
+
+    private func closeCheck() {
+        if let checkToken { worker.prober?.ended(checkToken) }
+        checkToken = nil
         check?.close(worker.loop)
         check = nil
     }
 
-    /// The timer's token never changes; events carry the check's generation, so that a late one is told apart.
-    func expire(_ token: Token, _ time: Duration) {
-        guard alarm.isDue(time, now: worker.now, token: timerToken, in: &worker.timers) else { return }
-        if check == nil { begin() } else { end(.timedOut("no answer within \(plan.settings.healthTimeout)")) }
+    func expire(_ time: Duration) {
+        guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
+        if check == nil { begin() } else { end(.timedOut("no answer within \(settings.healthTimeout)")) }
     }
 
-    func handle(_ token: Token, _ readiness: Readiness) {
-        guard token == self.token, let check else { return }
-        if let result = check.handle(readiness, worker.loop) { end(result) }
+    func handle(_ readiness: Readiness) {
+        if let result = check?.handle(readiness, worker.loop) { end(result) }
     }
 
     private func begin() {
         startedAt = worker.now
-        generation = generation % 0xff_fffe + 1
-        let endpoint = plan.backend.servers[server].endpoint
         do throws(SystemError) {
-            let socket = try worker.network.connect(to: endpoint)
-            check = plan.makeCheck(of: server, on: socket)
-            try worker.network.watch(socket, token: token)
-            schedule(after: plan.settings.healthTimeout)
+            let socket = try worker.network.connect(to: server.shared.endpoint)
+            check = backend.plan.makeCheck(of: server.shared, on: socket)
+            if let token = worker.prober?.began(self) {
+                checkToken = token
+                try worker.network.watch(socket, token: token)
+            }
+            schedule(after: settings.healthTimeout)
         } catch {
             end(.failed(error.reason))
         }
     }
 
     private func end(_ result: CheckResult) {
-        check?.close(worker.loop)
-        check = nil
-        report(result)
+        closeCheck()
         // A check that failed is repeated at once, but no sooner than a second after it began: a server that answers
         // nothing is then out within `health-every` and `health-fall` times `health-timeout`.
         let spent = worker.now - startedAt
-        let every = plan.settings.healthEvery
+        let every = settings.healthEvery
         let wait =
             switch result.verdict {
             // Up to a tenth less, so that balancers started together do not ask together.
@@ -108,17 +140,19 @@ final class Probe {
             case .failed, .timedOut: min(.seconds(1), every)
             }
         schedule(after: max(.zero, wait - spent))
+        report(result)
     }
 
     private func report(_ result: CheckResult) {
         let hasPassed = result.verdict == .passed
-        worker.metrics.servers[backend][server].counters.add(hasPassed ? .checksPassed : .checksFailed)
+        server.metrics.counters.add(hasPassed ? .checksPassed : .checksFailed)
         let took = worker.now - startedAt
         let time = took < .milliseconds(1) ? "under 1 ms" : "\(Int(took / .milliseconds(1))) ms"
         let text = hasPassed ? "\(result.text) in \(time)" : result.text
         let note = CheckNote(hasPassed: hasPassed, text: text, took: took, at: worker.now)
-        let lastByte = worker.shared.lastByte(backend: backend, server: server)
-        let aftermath = plan.backend.recordCheck(of: server, result.verdict, note, lastByte: lastByte)
-        worker.carryOut(aftermath, backend, reason: text)
+        let aftermath = backend.shared.backend.recordCheck(
+            of: server.number, result.verdict, note, lastByte: server.shared.lastByte)
+        worker.carryOut(aftermath, backend.shared, reason: text)
+        if !aftermath.changes.isEmpty { worker.shared.noteVerdict() }
     }
 }

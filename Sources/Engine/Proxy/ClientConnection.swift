@@ -26,9 +26,7 @@ final class ClientConnection {
     }
 
     let token: Token
-    /// Number of its listener in the plan, and what that is for.
-    let listener: Int
-    let role: ListenerRole
+    let listener: Listener
     let identity: ClientIdentity
     var wire: Wire
     private(set) var state = State.head
@@ -50,22 +48,23 @@ final class ClientConnection {
     private static let drainTime = Duration.seconds(1)
     /// How long a client that was answered may go on sending before its connection is closed for good.
     private static let lingerTime = Duration.seconds(2)
+    /// How long a client that has not asked anything yet may take to begin, once its connection is not wanted any more.
+    private static let firstRequestTime = Duration.seconds(1)
 
     init(
-        token: Token, socket: SocketID, peer: Endpoint, listener: Int, role: ListenerRole, worker: Worker
+        token: Token, socket: SocketID, peer: Endpoint, listener: Listener, worker: Worker
     ) {
         self.token = token
         self.listener = listener
-        self.role = role
         self.worker = worker
         wire = Wire(socket)
         awaitsHeadSince = worker.now
-        let isTrusted = worker.plan.settings.trustedProxies.contains { $0.contains(peer.address) }
+        let isTrusted = worker.plan.traffic.trustedProxies.contains { $0.contains(peer.address) }
         let bits = peer.address.isIPv4 ? peer.address.bits : peer.address.bits >> 64
         affinity = FixedHash.mixed(
             FixedHash.mixed(UInt64(truncatingIfNeeded: bits >> 64)) ^ UInt64(truncatingIfNeeded: bits))
         identity = ClientIdentity(address: Array(peer.address.description.utf8), isTrusted: isTrusted)
-        setAlarm(worker.plan.settings.timeoutHead)
+        setAlarm(worker.plan.traffic.timeoutHead)
     }
 
     /// No request is under way and nothing of one has arrived.
@@ -79,7 +78,9 @@ final class ClientConnection {
     var isAwaitingHead: Bool { if case .head = state { true } else { false } }
 
     /// Whether a request that ends now may be followed by another.
-    var mayPersist: Bool { !worker.isDraining && requests < worker.plan.settings.requestsPerConnection }
+    var mayPersist: Bool {
+        !worker.isWindingDown && !listener.isDropped && requests < worker.plan.traffic.requestsPerConnection
+    }
 
     // MARK: Events
 
@@ -147,14 +148,14 @@ final class ClientConnection {
         if !wasBegun { requestBegan = worker.now }
         let driver = self.driver ?? worker.takeDriver()
         self.driver = driver
-        let limits = worker.plan.requestLimits
+        let limits = worker.plan.traffic.requestLimits
         do throws(ProtocolError) {
             let isComplete = try input.withBytes { bytes throws(ProtocolError) -> Bool in
                 try parser.parse(bytes, limits: limits, into: &driver.requestHead)
             }
             guard isComplete else {
                 // The limit is for the whole head: bytes that trickle in do not renew it.
-                if !wasBegun, parser.hasBegun { setAlarm(worker.plan.settings.timeoutHead) }
+                if !wasBegun, parser.hasBegun { setAlarm(worker.plan.traffic.timeoutHead) }
                 if wire.stream.mayRead { worker.runLater(token) }
                 return
             }
@@ -163,7 +164,7 @@ final class ClientConnection {
             return
         }
         requests += 1
-        if role == .stats {
+        if listener.isStats {
             answerOwn(driver.requestHead, input)
             return
         }
@@ -208,14 +209,14 @@ final class ClientConnection {
     func compose(_ request: OwnRequest) {
         releaseDriver()
         state = .composing(request)
-        setAlarm(worker.plan.settings.timeoutClient)
+        setAlarm(worker.plan.traffic.timeoutClient)
     }
 
     /// Puts the connection into `answering`.
     func answer(_ answer: StatsAnswer) {
         releaseDriver()
         state = .answering(answer)
-        setAlarm(worker.plan.settings.timeoutClient)
+        setAlarm(worker.plan.traffic.timeoutClient)
         sendAnswer()
     }
 
@@ -237,11 +238,11 @@ final class ClientConnection {
     private func startNextHead() {
         state = .head
         awaitsHeadSince = worker.now
-        guard !worker.isDraining else {
+        guard !worker.isWindingDown, !listener.isDropped else {
             closeAfterAnswer()
             return
         }
-        setAlarm(worker.plan.settings.timeoutKeepalive)
+        setAlarm(worker.plan.traffic.timeoutKeepalive)
         if wire.inputCount > 0 || wire.stream.mayRead { worker.runLater(token) }
     }
 
@@ -268,7 +269,7 @@ final class ClientConnection {
 
     /// Refuses what cannot become an exchange, and closes.
     private func refuse(_ failure: Failure) {
-        if role != .stats { countUnstarted(.replied(failure), status: failure.status) }
+        if !listener.isStats { countUnstarted(.replied(failure), status: failure.status) }
         let isHead = parser.hasStartLine && driver?.requestHead.method == .head
         releaseDriver()
         let context = Replies.Context(
@@ -280,7 +281,7 @@ final class ClientConnection {
     /// Sends what is left to send, then closes.
     func closeAfterAnswer() {
         state = .closing
-        setAlarm(worker.plan.settings.timeoutClient)
+        setAlarm(worker.plan.traffic.timeoutClient)
         finishClosing()
     }
 
@@ -315,6 +316,14 @@ final class ClientConnection {
         case .wouldBlock: return
         case .ended, .failed: close()
         }
+    }
+
+    /// Lets what is under way be the last of this connection, and closes it if nothing is.
+    func windDown() {
+        // Bytes that wait in the socket are a request.
+        guard isIdle, !worker.network.hasInput(wire.stream.socket) else { return }
+        // Who has just connected is about to ask.
+        if requests == 0 { setAlarm(Self.firstRequestTime) } else { close() }
     }
 
     /// Ends at once whatever is under way: ballast is stopping now.

@@ -12,16 +12,16 @@ extension ExchangeDriver {
     private func ask(without exclusions: Exclusions, waits: Bool, isRetry: Bool) -> Choice {
         let pick = Pick(exclusions: exclusions, affinity: client?.affinity ?? 0, random: worker.draw())
         let waiter = waits ? WaiterID(worker: worker.index, slot: token.slot) : nil
-        return plan.backend.choose(pick, waiter: waiter, isRetry: isRetry, now: worker.now)
+        return plan.shared.backend.choose(pick, waiter: waiter, isRetry: isRetry, now: worker.now)
     }
 
     /// Asks for a slot, and waits in line for one.
     /// - Parameter reason: what a repeated attempt is counted as.
     func choose(isRetry: Bool, reason: RequestCounter?) -> Exchange.Event? {
-        guard let backend else { return .noServer(.noServer) }
+        guard backend != nil else { return .noServer(.noServer) }
         let choice = ask(without: machine.exclusions, waits: true, isRetry: isRetry)
         switch choice {
-        case .slot, .queued: if let reason { worker.metrics.backends[backend].counters.add(reason) }
+        case .slot, .queued: if let reason { metrics.counters.add(reason) }
         case .full, .noServer, .budgetSpent: break
         }
         return take(choice)
@@ -56,25 +56,25 @@ extension ExchangeDriver {
 
     private func took(_ slot: Slot) -> Exchange.Event {
         self.slot = slot
-        slotMetrics = worker.metrics.servers[backend ?? 0][slot.server]
+        slotServer = backend?.server(slot.server)
         return .chosen(server: slot.server)
     }
 
     /// Gives the attempt in `old` up for another one.
     private func leave(_ old: Slot, hasAnswered: Bool) {
         guard let backend else { return }
-        worker.metrics.backends[backend].counters.add(hasAnswered ? .retriesStatus : .retriesDown)
-        if hasAnswered { slotMetrics?.counters.add(.responses(status: responseHead.status)) }
+        metrics.counters.add(hasAnswered ? .retriesStatus : .retriesDown)
+        if hasAnswered { slotServer?.metrics.counters.add(.responses(status: responseHead.status)) }
         leaveAttempt()
         slot = nil
-        slotMetrics = nil
+        slotServer = nil
         worker.finish(
-            old, of: backend, hasAnswered ? plan.settings.ejectOn.result(status: responseHead.status) : .neutral)
+            old, of: backend.shared, hasAnswered ? plan.settings.ejectOn.result(status: responseHead.status) : .neutral)
     }
 
     /// Takes a slot that was waited for; false when this is not, or no longer, its waiter.
-    func takesGrant(_ grant: Grant, of backend: Int) -> Bool {
-        guard ticket == grant.ticket, self.backend == backend else { return false }
+    func takesGrant(_ grant: Grant, of backend: SharedBackend) -> Bool {
+        guard ticket == grant.ticket, self.backend?.shared === backend else { return false }
         ticket = nil
         noteQueueEnd()
         tell(took(grant.slot))
@@ -85,13 +85,15 @@ extension ExchangeDriver {
         guard let since = times.queued else { return }
         times.queued = nil
         times.waited = (times.waited ?? .zero) + (worker.now - since)
-        if let backend { worker.metrics.backends[backend].queue.observe(worker.now - since) }
+        metrics.queue.observe(worker.now - since)
     }
 
     // MARK: Giving back
 
     /// Whether it is at work at this server, or on its way there.
-    func isAt(_ backend: Int, _ server: Int) -> Bool { self.backend == backend && slot?.server == server }
+    func isAt(_ backend: SharedBackend, _ server: Int) -> Bool {
+        slot?.server == server && self.backend?.shared === backend
+    }
 
     func serverIsDown() { tell(.serverIsDown) }
 
@@ -113,7 +115,7 @@ extension ExchangeDriver {
     /// Counts a failed attempt against the server that holds it.
     func count(_ failure: Failure) {
         guard failure.isServersFault, !hasOwnFault else { return }
-        slotMetrics?.counters.add(isStale(failure) ? .staleConnections : .failures)
+        slotServer?.metrics.counters.add(isStale(failure) ? .staleConnections : .failures)
     }
 
     /// Gives the slot back, or the place in line, and closes what there is of a connection.
@@ -122,7 +124,7 @@ extension ExchangeDriver {
         if let ticket {
             self.ticket = nil
             // Where it is granted meanwhile, the grant finds nobody and passes on.
-            _ = plan.backend.leave(ticket)
+            _ = plan.shared.backend.leave(ticket)
             noteQueueEnd()
         }
         releaseSlot(result)
@@ -131,7 +133,7 @@ extension ExchangeDriver {
     private func releaseSlot(_ result: AttemptResult) {
         guard let slot, let backend else { return }
         self.slot = nil
-        slotMetrics = nil
-        worker.finish(slot, of: backend, result)
+        slotServer = nil
+        worker.finish(slot, of: backend.shared, result)
     }
 }

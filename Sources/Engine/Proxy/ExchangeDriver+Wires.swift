@@ -11,6 +11,8 @@ extension ExchangeDriver {
     /// Writes the request's head and what has arrived of its body.
     func sendRequest() {
         guard let server, let bytes = requestBytes, let client else { return }
+        let authority = server.server.shared.authority
+        let fields = plan.traffic.fields
         let framing = BodyFraming(request: requestHead)
         let output = server.wire.outputBlock(worker.loop)
         bytes.withBytes { bytes in
@@ -18,7 +20,7 @@ extension ExchangeDriver {
                 output.append { target in
                     Forwarding.request(
                         requestHead, bytes, framing: framing, client: client.identity,
-                        server: plan.authorities[server.server], requestID: id, settings: worker.plan.fields,
+                        server: authority, requestID: id, settings: fields,
                         to: &target)
                 }
             }
@@ -39,12 +41,12 @@ extension ExchangeDriver {
 
     /// Keeps the body while it is sent, unless it is too large for that.
     private func keepBody(_ framing: BodyFraming) {
-        let limit = worker.plan.settings.bodyBuffer
+        let limit = plan.traffic.bodyBuffer
         var expected = limit
         if case .length(let count) = framing { expected = Int(clamping: count) }
         guard expected > 0, expected <= limit, !requestPump.isSourceDone else { return }
         requestPump.keep(
-            in: ReplayBuffer(limit: limit, budget: worker.plan.replayBudget, pool: worker.pool(forHeadOf: expected)))
+            in: ReplayBuffer(limit: limit, budget: plan.traffic.replayBudget, pool: worker.pool(forHeadOf: expected)))
     }
 
     /// Calls `body` with the id that the request goes by.
@@ -148,7 +150,7 @@ extension ExchangeDriver {
                 serverFailed(.badResponse(.headTooLarge))
                 return
             }
-            server.metrics.lastByte = worker.now
+            server.server.metrics.lastByte = worker.now
             let status = responseHead.status
             tell(status < 200 ? .interimHead(isContinue: status == 100) : .finalHead(status: status))
         }
@@ -164,8 +166,8 @@ extension ExchangeDriver {
 
     func forwardInterim() {
         guard let server, let input = server.wire.input, let client else { return }
-        worker.requestMetrics(backend).counters.add(.responses1xx)
-        server.metrics.counters.add(.responses1xx)
+        metrics.counters.add(.responses1xx)
+        server.server.metrics.counters.add(.responses1xx)
         // HTTP/1.0 knows no interim responses (RFC 9110, 15.2).
         if requestHead.version == .http11 {
             let output = client.wire.outputBlock(worker.loop)
@@ -216,7 +218,7 @@ extension ExchangeDriver {
         let sentBefore = responsePump.sent
         let flow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
         if responsePump.received > before {
-            server.metrics.lastByte = worker.now
+            server.server.metrics.lastByte = worker.now
             if before == 0 { noteFirstByte(server) }
             tell(.bodyBytes)
         }
@@ -276,6 +278,6 @@ extension ExchangeDriver {
             client.setAlarm(nil)
             return
         }
-        if hasMoved || !client.hasAlarm { client.setAlarm(worker.plan.settings.timeoutClient) }
+        if hasMoved || !client.hasAlarm { client.setAlarm(plan.traffic.timeoutClient) }
     }
 }

@@ -23,12 +23,14 @@ final class ExchangeDriver {
     var client: ClientConnection?
     var server: ServerConnection?
     /// The backend that serves; nil before one is found, and where there is none.
-    private(set) var backend: Int?
+    private(set) var backend: WorkerBackend?
+    /// The rules that the exchange began under. Where there is no backend those of any: nothing is asked of one.
+    var plan: BackendPlan
     /// The slot this exchange holds, or its place in line for one.
     var slot: Slot?
     var ticket: Ticket?
-    /// Numbers of the server whose slot it holds.
-    var slotMetrics: ServerMetrics?
+    /// The server whose slot it holds.
+    var slotServer: WorkerServer?
     var times = ExchangeTimes()
 
     var requestPump = BodyPump(.none, leaving: .none)
@@ -49,11 +51,12 @@ final class ExchangeDriver {
     init(token: Token, worker: Worker) {
         self.token = token
         self.worker = worker
-        machine = Exchange(limits: worker.plan.backends[0].limits)
+        plan = worker.plan.backends[0]
+        machine = Exchange(limits: plan.limits)
     }
 
-    /// Where there is no backend nothing is asked of one; the first stands in for the type's sake.
-    var plan: BackendPlan { worker.plan.backends[backend ?? 0] }
+    /// What is counted of the request.
+    var metrics: RequestMetrics { backend?.metrics ?? worker.metrics.unrouted }
 
     // MARK: Beginning
 
@@ -68,9 +71,10 @@ final class ExchangeDriver {
         requestFlow = .blocked
         responseFlow = .done
         keepsClient = false
-        let failure = findBackend(client.role)
+        let failure = findBackend(client.listener)
+        plan = backend?.plan ?? worker.plan.backends[0]
         machine = Exchange(limits: plan.limits, rule: plan.retryRule)
-        worker.requestMetrics(backend).counters.add(.requests)
+        metrics.counters.add(.requests)
         if let failure {
             tell(.clientFailed(failure))
         } else {
@@ -80,28 +84,27 @@ final class ExchangeDriver {
     }
 
     /// Finds the backend that serves the request, or why there is none.
-    private func findBackend(_ role: ListenerRole) -> Failure? {
-        switch role {
-        case .backend(let index):
-            backend = index
+    private func findBackend(_ listener: Listener) -> Failure? {
+        if let own = listener.backend {
+            backend = own
             return nil
-        // Connections of the stats listener have no exchanges.
-        case .routed, .stats:
-            if let only = worker.plan.onlyBackend {
-                backend = only
-                return nil
-            }
-            do throws(ProtocolError) {
-                backend =
-                    try requestBytes?.withBytes { bytes throws(ProtocolError) in
-                        try worker.plan.router.route(requestHead, bytes)
-                    } ?? nil
-            } catch {
-                backend = nil
-                return .badRequest(error)
-            }
-            return backend == nil ? .noRoute : nil
         }
+        let plan = worker.plan
+        if let only = plan.onlyBackend {
+            backend = worker.backends[only]
+            return nil
+        }
+        do throws(ProtocolError) {
+            let found =
+                try requestBytes?.withBytes { bytes throws(ProtocolError) in
+                    try plan.router.route(requestHead, bytes)
+                } ?? nil
+            backend = found.map { worker.backends[$0] }
+        } catch {
+            backend = nil
+            return .badRequest(error)
+        }
+        return backend == nil ? .noRoute : nil
     }
 
     private func takeHead(_ client: ClientConnection) {
@@ -148,11 +151,11 @@ final class ExchangeDriver {
             }
             return choose(isRetry: isRetry, reason: failure.map(RequestCounter.init(retryAfter:)))
         case .chooseInstead: return chooseInstead()
-        case .open(let server): return open(server, fresh: false)
-        case .openFresh(let server):
-            slotMetrics?.counters.add(.staleConnections)
+        case .open: return open(fresh: false)
+        case .openFresh:
+            slotServer?.metrics.counters.add(.staleConnections)
             leaveAttempt()
-            return open(server, fresh: true)
+            return open(fresh: true)
         case .send:
             sendRequest()
             return nil
@@ -179,21 +182,21 @@ final class ExchangeDriver {
 
     // MARK: Servers
 
-    private func open(_ index: Int, fresh: Bool) -> Exchange.Event? {
-        guard let backend else { return .serverFailed(.connect) }
+    private func open(fresh: Bool) -> Exchange.Event? {
+        guard let target = slotServer else { return .serverFailed(.connect) }
         times.opened = worker.now
         times.connected = nil
         // Nothing of the last attempt may reach into this one.
         responseParser = ResponseParser()
         isRequestBroken = false
         hasOwnFault = false
-        if !fresh, let kept = worker.leaseIdle(backend: backend, server: index, mayReplay: machine.isRepeatable) {
+        if !fresh, let kept = worker.leaseIdle(target, mayReplay: machine.isRepeatable) {
             kept.lease(self, worker)
             server = kept
             times.connected = worker.now
             return .connected(isKept: true)
         }
-        guard let connection = worker.connect(backend: backend, server: index) else {
+        guard let connection = worker.connect(target, keepFor: plan.settings.poolIdle) else {
             hasOwnFault = true
             return .serverFailed(.connect)
         }
@@ -230,7 +233,7 @@ final class ExchangeDriver {
             if isKept {
                 // One second less than the server says: its clock runs while the answer travels.
                 if let keepAlive { server.keepFor = min(server.keepFor, .seconds(max(keepAlive - 1, 0))) }
-                worker.keepIdle(server)
+                worker.keepIdle(server, limit: plan.settings.poolSize)
                 self.server = nil
             } else {
                 closeServer()
@@ -246,7 +249,7 @@ final class ExchangeDriver {
         let isHead = requestHead.method == .head
         let keeps =
             !failure.isClientsFault && client.mayPersist && Persistence.isKept(after: requestHead)
-        let retryAfter = failure.status == 503 && backend != nil ? plan.backend.retryAfter(now: worker.now) : nil
+        let retryAfter = failure.status == 503 && backend != nil ? plan.shared.backend.retryAfter(now: worker.now) : nil
         let context = Replies.Context(
             requestID: requestIDBytes, date: worker.date, connection: connectionField(keeps), isHead: isHead,
             retryAfter: retryAfter)
@@ -279,21 +282,21 @@ final class ExchangeDriver {
     ///   - result: what the end says about the server.
     ///   - shown: the status for the log, where it is not counted.
     private func end(_ disposition: Disposition, status: Int?, _ result: AttemptResult, shown: Int? = nil) {
-        let metrics = worker.requestMetrics(backend)
+        let metrics = metrics
         metrics.count(disposition, status: status)
         metrics.duration.observe(worker.now - times.began)
-        let last = slot?.server
+        let last = slotServer?.shared
         countBytes()
         switch disposition {
         case .replied(let failure), .cut(let failure): count(failure)
         case .answered, .clientLeft: break
         }
         releaseServer(result)
-        if let log = worker.shared.accessLog { log(accessLine(disposition, status ?? shown, server: last)) }
+        if let log = plan.traffic.accessLog { log(accessLine(disposition, status ?? shown, server: last)) }
     }
 
     private func countBytes() {
-        guard let counters = slotMetrics?.counters else { return }
+        guard let counters = slotServer?.metrics.counters else { return }
         counters.add(.sentBytes, requestPump.received)
         guard times.headArrived else { return }
         counters.add(.receivedBytes, responsePump.received)
@@ -305,6 +308,7 @@ final class ExchangeDriver {
         releaseServer(.neutral)
         client = nil
         backend = nil
+        plan = worker.plan.backends[0]
         requestPump.release()
         if let requestBytes {
             worker.pool(ofHead: requestBytes).give(requestBytes)
@@ -316,7 +320,10 @@ final class ExchangeDriver {
     // MARK: Client events
 
     /// ballast is stopping now: an answer if none has begun, else the client sees that it is cut.
-    func abort() { tell(.clientFailed(.shutdown)) }
+    func abort() {
+        worker.metrics.process.add(times.headArrived ? .cutAtStop : .refusedAtStop)
+        tell(.clientFailed(.shutdown))
+    }
 
     func clientLeft() { tell(.clientLeft) }
 

@@ -29,21 +29,18 @@ extension ExchangeDriver {
     /// The first byte of a body is what a client of a model waits for.
     func noteFirstByte(_ server: ServerConnection) {
         times.firstByte = worker.now
-        if let connected = times.connected { server.metrics.firstByte.observe(worker.now - connected) }
+        if let connected = times.connected { server.server.metrics.firstByte.observe(worker.now - connected) }
     }
 
     /// The line of the access log.
-    func accessLine(_ disposition: Disposition, _ status: Int?, server: Int?) -> String {
+    func accessLine(_ disposition: Disposition, _ status: Int?, server: SharedServer?) -> String {
         var record = AccessRecord()
         record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
         record.status = status ?? 0
         record.end = disposition.word
         if let client { record.client = String(decoding: client.identity.address, as: UTF8.self) }
-        if let backend {
-            let plan = worker.plan.backends[backend]
-            record.backend = plan.settings.name
-            if let server { record.server = plan.backend.servers[server].name }
-        }
+        if let backend { record.backend = backend.name }
+        if let server { record.server = server.name }
         requestBytes?.withBytes { bytes in record.describe(requestHead, bytes) }
         record.id = String(decoding: requestIDBytes, as: UTF8.self)
         record.attempts = machine.attempts
@@ -64,7 +61,7 @@ extension ClientConnection {
         metrics.counters.add(.requests)
         metrics.count(disposition, status: status)
         metrics.duration.observe(worker.now - requestBegan)
-        guard let log = worker.shared.accessLog else { return }
+        guard let log = worker.plan.traffic.accessLog else { return }
         var record = AccessRecord()
         record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
         record.client = String(decoding: identity.address, as: UTF8.self)

@@ -1,5 +1,4 @@
 // One listening socket of one worker: accepts clients, and stops while there is no room for more.
-import Addresses
 import EventLoop
 import Metrics
 
@@ -10,27 +9,34 @@ final class Listener {
     private static let pause = Duration.milliseconds(100)
 
     let token: Token
-    let endpoint: Endpoint
-    /// In the plan.
-    let number: Int
-    let role: ListenerRole
+    /// This worker's.
+    let metrics: Counters<ListenerCounter>
+    /// What it is over reloads.
+    let shared: SharedListener
+    /// The one that all its requests go to; nil where routes decide.
+    var backend: WorkerBackend?
     private let socket: SocketID
+    /// The configuration names it no more: its connections end with their requests.
+    private(set) var isDropped = false
     private var isAccepting = true
     private var warnedAt: Duration?
     private var alarm = Alarm()
 
-    init(token: Token, socket: SocketID, endpoint: Endpoint, number: Int, role: ListenerRole) {
+    init(token: Token, socket: SocketID, shared: SharedListener, worker: Int, backend: WorkerBackend?) {
         self.token = token
         self.socket = socket
-        self.endpoint = endpoint
-        self.number = number
-        self.role = role
+        self.shared = shared
+        self.backend = backend
+        metrics = shared.metrics[worker]
     }
+
+    /// It serves ballast's own page.
+    var isStats: Bool { shared.identity.isStats }
 
     func handleReady(_ worker: Worker) {
         for _ in 0..<Self.burst {
-            if role == .stats, !worker.hasRoomForClient(role) { worker.makeRoomForStats() }
-            guard worker.hasRoomForClient(role) else {
+            if isStats, !worker.hasRoomForClient(self) { worker.makeRoomForStats() }
+            guard worker.hasRoomForClient(self) else {
                 worker.metrics.process.add(.acceptLimit)
                 suspend(worker)
                 return
@@ -53,7 +59,7 @@ final class Listener {
     private func warn(_ error: SystemError, _ worker: Worker) {
         if let warnedAt, worker.now - warnedAt < .seconds(60) { return }
         warnedAt = worker.now
-        worker.log.say(.warning, "\(endpoint): cannot accept: \(error); trying again every \(Self.pause)")
+        worker.log.say(.warning, "\(shared.text): cannot accept: \(error); trying again every \(Self.pause)")
     }
 
     private func suspend(_ worker: Worker) {
@@ -65,7 +71,7 @@ final class Listener {
 
     /// Accepts again, if it had stopped: after a while, or because a client has left.
     func resume(_ worker: Worker) {
-        guard !isAccepting, worker.hasRoomForClient(role) else { return }
+        guard !isAccepting, worker.hasRoomForClient(self) else { return }
         isAccepting = true
         alarm.set(nil, token: token, in: &worker.timers)
         worker.network.setAccepting(true, on: socket, token: token)
@@ -73,16 +79,29 @@ final class Listener {
 
     func expire(_ time: Duration, _ worker: Worker) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
-        if worker.hasRoomForClient(role) {
+        if worker.hasRoomForClient(self) {
             resume(worker)
         } else {
             alarm.set(worker.now + Self.pause, token: token, in: &worker.timers)
         }
     }
 
+    /// Stops listening. Clients that the system has connected already are served first: a socket that closes before they
+    /// are accepted would reset them.
     func close(_ worker: Worker) {
+        while case .accepted(let client, let peer) = worker.network.accept(on: socket) {
+            worker.addClient(client, peer: peer, of: self)
+        }
+        alarm.set(nil, token: token, in: &worker.timers)
         worker.network.close(socket, resetting: false)
         worker.listeners.remove(token)
+    }
+
+    /// Stops listening because the configuration says so.
+    func drop(_ worker: Worker) {
+        isDropped = true
+        close(worker)
+        for client in worker.clients.all where client.listener === self { client.windDown() }
     }
 }
 

@@ -6,13 +6,17 @@ import Synchronization
 
 /// `replay-memory`: bytes of all kept bodies of all workers.
 public final class ReplayBudget: Sendable {
-    private let limit: Int
+    private let limit: Atomic<Int>
     private let used = Atomic<Int>(0)
 
-    public init(limit: Int) { self.limit = limit }
+    public init(limit: Int) { self.limit = Atomic(limit) }
+
+    /// Changes the limit. What is taken already stays.
+    func setLimit(_ limit: Int) { self.limit.store(limit, ordering: .relaxed) }
 
     func take(_ count: Int) -> Bool {
-        if used.wrappingAdd(count, ordering: .relaxed).newValue <= limit { return true }
+        let now = used.wrappingAdd(count, ordering: .relaxed).newValue
+        if now <= limit.load(ordering: .relaxed) { return true }
         give(count)
         return false
     }

@@ -9,9 +9,8 @@ final class ServerConnection {
     enum State { case connecting, atWork, kept }
 
     let token: Token
-    let backend: Int
-    let server: Int
-    let metrics: ServerMetrics
+    let server: WorkerServer
+    private var metrics: ServerMetrics { server.metrics }
     var wire: Wire
     var state = State.connecting
     /// The exchange that it works for.
@@ -23,13 +22,11 @@ final class ServerConnection {
     private var alarm = Alarm()
 
     init(
-        token: Token, backend: Int, server: Int, socket: SocketID, keepFor: Duration, metrics: ServerMetrics
+        token: Token, server: WorkerServer, socket: SocketID, keepFor: Duration
     ) {
         self.token = token
-        self.backend = backend
         self.server = server
         self.keepFor = keepFor
-        self.metrics = metrics
         wire = Wire(socket)
     }
 
@@ -81,7 +78,7 @@ final class ServerConnection {
 
     func close(_ worker: Worker) {
         if state == .kept {
-            worker.idle.remove(self)
+            server.idle.remove(self)
             metrics.counters.add(.connectionsUnkept)
         }
         metrics.counters.add(.connectionsClosed)

@@ -30,18 +30,16 @@ public final class EpollNetwork: Network {
     public var monotonicTime: Duration { Machine.monotonicTime }
     public var wallSeconds: Int64 { Machine.wallSeconds }
 
-    public func listen(on endpoint: Endpoint, joining: Bool, token: Token) throws(SystemError) -> SocketID {
-        let socket = try Socket.listening(on: endpoint, joining: joining)
-        try epoll.watchInput(socket.number, tag: token.rawValue)
-        return SocketID(rawValue: socket.release())
+    public func listen(_ socket: ListeningSocket, token: Token) throws(SystemError) -> SocketID {
+        let descriptor = try socket.take()
+        try epoll.watchListener(descriptor.number, tag: token.rawValue)
+        return SocketID(rawValue: descriptor.release())
     }
-
-    public func localEndpoint(of listener: SocketID) -> Endpoint? { Socket.localEndpoint(listener.rawValue) }
 
     public func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token) {
         if accepting {
             // It was watched before, so there is room for it in the set.
-            try? epoll.watchInput(listener.rawValue, tag: token.rawValue)
+            try? epoll.watchListener(listener.rawValue, tag: token.rawValue)
         } else {
             epoll.remove(listener.rawValue)
         }

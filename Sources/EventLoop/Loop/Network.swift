@@ -62,11 +62,8 @@ public protocol Network: AnyObject {
     /// Seconds since 1970, UTC, for `Date`.
     var wallSeconds: Int64 { get }
 
-    /// Opens a listener and watches it, level-triggered.
-    /// - Parameter joining: another loop of this process listens there already.
-    func listen(on endpoint: Endpoint, joining: Bool, token: Token) throws(SystemError) -> SocketID
-    /// Where the listener is bound: tells the port when 0 was asked for.
-    func localEndpoint(of listener: SocketID) -> Endpoint?
+    /// Takes a listening socket over and watches it, level-triggered.
+    func listen(_ socket: ListeningSocket, token: Token) throws(SystemError) -> SocketID
     /// Stops and resumes watching a listener; connections wait in its backlog meanwhile.
     func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token)
     func accept(on listener: SocketID) -> Acceptance

@@ -53,7 +53,12 @@ final class Epoll {
         try add(number, clinux_in | clinux_out | clinux_rdhup | clinux_edge, tag)
     }
 
-    /// Watches for input, level-triggered: listeners, eventfds, timerfds.
+    /// Watches a listener, level-triggered. Where several loops share one, a client wakes one of them.
+    func watchListener(_ number: Int32, tag: UInt64) throws(SystemError) {
+        try add(number, clinux_in | clinux_exclusive, tag)
+    }
+
+    /// Watches for input, level-triggered: eventfds, timerfds.
     func watchInput(_ number: Int32, tag: UInt64) throws(SystemError) {
         try add(number, clinux_in, tag)
     }

@@ -44,16 +44,16 @@ public enum File {
         return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
-    /// Whether the file at `path` could be appended to, or made; touches nothing.
-    public static func mayAppend(to path: String) -> Bool {
+    /// Finds out whether the file at `path` could be appended to, or made; touches nothing.
+    public static func tryAppending(to path: String) throws(SystemError) {
         let number = unsafe open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
         if number >= 0 {
             _ = Glibc.close(number)
-            return true
+            return
         }
-        guard errno == ENOENT else { return false }
+        guard errno == ENOENT else { throw .last("open") }
         let folder = path.lastIndex(of: "/").map { path[...$0] } ?? "."
-        return unsafe access(String(folder), W_OK | X_OK) == 0
+        guard unsafe access(String(folder), W_OK | X_OK) == 0 else { throw .last("access") }
     }
 
     /// Writes all of `text` to a descriptor that may block; false when it could not.

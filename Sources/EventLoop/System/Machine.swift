@@ -75,6 +75,11 @@ public enum Machine {
     /// Takes a signal's default action away, so that a source can hear of it.
     public static func ignoreSignal(_ number: Int32) { _ = signal(number, SIG_IGN) }
 
+    /// Sends a signal to a process.
+    public static func send(_ signal: Int32, to process: Int32) throws(SystemError) {
+        guard kill(process, signal) == 0 else { throw .last("kill") }
+    }
+
     /// Ignores SIGPIPE: a peer that has gone is an error of the call that found out.
     public static func ignoreBrokenPipes() { _ = signal(SIGPIPE, SIG_IGN) }
 

@@ -25,6 +25,18 @@ enum Socket {
         return socket
     }
 
+    /// Makes a socket from elsewhere like our own: non-blocking, closed on exec, with TCP_NODELAY to be inherited.
+    static func adopt(_ number: Int32) throws(SystemError) {
+        var isListening: Int32 = 0
+        var size = socklen_t(MemoryLayout<Int32>.size)
+        let result = unsafe getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &size)
+        guard result == 0 else { throw .last("getsockopt") }
+        guard isListening == 1 else { throw SystemError(call: "getsockopt", code: EINVAL) }
+        _ = fcntl(number, F_SETFL, fcntl(number, F_GETFL) | O_NONBLOCK)
+        _ = fcntl(number, F_SETFD, FD_CLOEXEC)
+        set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+    }
+
     /// The address a socket is bound to.
     static func localEndpoint(_ number: Int32) -> Endpoint? {
         var address = SocketAddress()

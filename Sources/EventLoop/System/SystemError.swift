@@ -27,6 +27,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     public var description: String { "\(call): \(reason)" }
 
     public static let connectionReset = ECONNRESET
+    public static let noEntry = ENOENT
     public static let addressInUse = EADDRINUSE
     public static let permissionDenied = EACCES
     public static let tooManyFiles = EMFILE

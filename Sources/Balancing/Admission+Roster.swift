@@ -1,0 +1,95 @@
+// A change of a backend's servers and rules, under its lock. Servers that stay keep everything they have; those that go
+// finish what they have; the line keeps its order.
+
+extension Admission {
+    /// Every place with who stands there, or stood there last.
+    var tenancies: [Tenancy] {
+        conditions.indices.map { place in
+            let server = conditions[place].server
+            return Tenancy(
+                number: entries[place].number, name: server.name, endpoint: server.endpoint,
+                isTaken: conditions[place].isMember || entries[place].inflight > 0)
+        }
+    }
+
+    /// Goes on with the servers and rules of `roster`, which was prepared from this backend's last one.
+    mutating func adopt(_ roster: Roster, now: Duration, _ aftermath: inout Aftermath) {
+        let couldServe = canServe
+        let isFirst = serial == 0
+        serial += 1
+        rules = roster.rules
+        for place in conditions.indices where !roster.holds(place) { conditions[place].isMember = false }
+        for number in roster.numbers { seat(number, roster) }
+        order = roster.numbers.map(ServerNumber.place)
+        hasPassed = order.contains { conditions[$0].hasPassed && conditions[$0].health.state != .starting }
+        trim()
+        policies = Array(repeating: roster.policy, count: Tier.allCases.count)
+        usableCounts = InlineArray(repeating: 0)
+        candidateCounts = InlineArray(repeating: 0)
+        for place in conditions.indices {
+            entries[place].tier = nil
+            entries[place].isCandidate = false
+            refresh(place, now)
+        }
+        if couldServe != canServe, !isFirst { aftermath.canServe = canServe }
+        aftermath.isTimed = nextChange(now) != nil
+        serveLine(now, &aftermath)
+    }
+
+    /// Puts the server with this number in its place, or lets it go on there.
+    private mutating func seat(_ number: Int, _ roster: Roster) {
+        let place = ServerNumber.place(number)
+        guard let server = roster.members[place] else { return }
+        while place >= conditions.count {
+            conditions.append(ServerCondition(server, rules))
+            conditions[conditions.count - 1].isMember = false
+            entries.append(Entry(number: number))
+        }
+        if entries[place].number == number, conditions[place].isMember {
+            conditions[place].take(server, rules)
+        } else {
+            // New, or back before its last request had ended: nobody has looked after it since, but the requests count.
+            conditions[place] = ServerCondition(server, rules)
+            entries[place].number = number
+        }
+    }
+
+    /// Gives up vacant places at the end.
+    private mutating func trim() {
+        while let last = conditions.last, !last.isMember, entries[conditions.count - 1].inflight == 0 {
+            conditions.removeLast()
+            entries.removeLast()
+        }
+    }
+
+    /// The place of the server with this number; nil when it has gone.
+    func place(_ number: Int) -> Int? {
+        let place = ServerNumber.place(number)
+        return place < entries.count && entries[place].number == number ? place : nil
+    }
+
+    /// The same request with places instead of numbers, as policies know servers; those that have gone are left out.
+    func local(_ pick: Pick) -> Pick {
+        guard !pick.exclusions.isEmpty else { return pick }
+        var local = pick
+        local.exclusions = Exclusions()
+        for position in 0..<pick.exclusions.count {
+            if let place = place(pick.exclusions[position]) { local.exclusions.insert(place) }
+        }
+        return local
+    }
+
+    /// Servers in the order of the configuration, then those that still finish what they have.
+    var told: [Int] {
+        order + conditions.indices.filter { !conditions[$0].isMember && entries[$0].inflight > 0 }
+    }
+
+    /// Every server has had its first check's verdict, or has none.
+    var isReady: Bool {
+        !order.contains { conditions[$0].health.state == .starting && !conditions[$0].server.isDisabled }
+    }
+}
+
+extension Roster {
+    fileprivate func holds(_ place: Int) -> Bool { place < members.count && members[place] != nil }
+}

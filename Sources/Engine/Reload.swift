@@ -1,0 +1,216 @@
+// A configuration becomes the one in effect: proposed and checked first, then adopted in one step that cannot fail. What
+// stays the same keeps its object, and with it its counts, its state and its line.
+public import Addresses
+public import Balancing
+public import Configuration
+public import EventLoop
+import Metrics
+import Synchronization
+
+/// A configuration of which nothing is in effect yet.
+public struct Proposal: Sendable {
+    public let plan: Plan
+    fileprivate let rosters: [Roster]
+    /// Sockets of listeners that are new, for each worker.
+    fileprivate var sockets: [OpenedListener] = []
+}
+
+/// A listener's sockets, on their way to the workers.
+struct OpenedListener: Sendable {
+    let shared: SharedListener
+    /// Where it is bound.
+    let endpoint: Endpoint
+    /// By worker; workers beyond the last one do not listen there.
+    let sockets: [ListeningSocket]
+}
+
+/// A listener that could not be opened.
+public struct ListenFailure: Error, Sendable, CustomStringConvertible {
+    public let listener: ListenerSettings
+    public let reason: String
+
+    public var description: String { "\(listener.position): \(reason)" }
+}
+
+/// What all workers do with one adopted plan, and what it came to.
+final class Adoption: Sendable {
+    let plan: Plan
+    let opened: [OpenedListener]
+    private let state: Mutex<State>
+
+    private struct State {
+        var missing: Int
+        /// Freed by whoever waits for the end, because that takes time that no loop has.
+        var replaced: [Plan] = []
+        var longestHold: Duration
+        var done: (@Sendable (_ longestHold: Duration) -> Void)?
+    }
+
+    init(
+        _ plan: Plan, opened: [OpenedListener], workerCount: Int, longestHold: Duration,
+        done: @escaping @Sendable (_ longestHold: Duration) -> Void
+    ) {
+        self.plan = plan
+        self.opened = opened
+        state = Mutex(State(missing: workerCount, longestHold: longestHold, done: done))
+    }
+
+    /// A worker was held for so long at a time.
+    func note(hold: Duration) { state.withLock { $0.longestHold = max($0.longestHold, hold) } }
+
+    /// A worker has nothing more to do for it; `replaced` is the plan that it had before.
+    func finish(_ replaced: Plan?) {
+        let end = state.withLock { state -> (@Sendable () -> Void)? in
+            if let replaced { state.replaced.append(replaced) }
+            state.missing -= 1
+            guard state.missing == 0, let done = state.done else { return nil }
+            let (replaced, hold) = (state.replaced, state.longestHold)
+            state.done = nil
+            state.replaced = []
+            return {
+                withExtendedLifetime(replaced) {}
+                done(hold)
+            }
+        }
+        end?()
+    }
+}
+
+extension Shared {
+    /// Makes a plan of checked settings. Takes its time; one caller at a time, and not while another plan is adopted.
+    /// - Parameters:
+    ///   - servers: of each backend, resolved.
+    ///   - accessLog: gets one line for each request; nil where none is wanted.
+    public func propose(
+        _ settings: Settings, servers: [[Server]], accessLog: (@Sendable (String) -> Void)? = nil
+    ) -> Proposal {
+        let traffic = TrafficRules(settings, replayBudget: replayBudget, accessLog: accessLog)
+        var backends: [BackendPlan] = []
+        var members: [[SharedServer]] = []
+        var rosters: [Roster] = []
+        for (backend, servers) in zip(settings.backends, servers) {
+            let shared =
+                self.backend(backend.name)
+                ?? SharedBackend(name: backend.name, workerCount: metrics.count, ledger: ledger)
+            let roster = shared.backend.prepare(servers, rules: backend.rules) { byPlace in
+                // The configuration was checked: the name is in the catalog.
+                PolicyCatalog.make(backend.balance, byPlace) ?? LeastConnections(byPlace)
+            }
+            backends.append(BackendPlan(backend, shared, traffic))
+            members.append(shared.servers(servers, of: roster))
+            rosters.append(roster)
+        }
+        let plan = Plan(
+            settings, backends: backends, servers: members, listeners: listeners(of: settings), traffic: traffic)
+        return Proposal(plan: plan, rosters: rosters)
+    }
+
+    private func listeners(of settings: Settings) -> [ListenerPlan] {
+        var wanted: [(settings: ListenerSettings, role: ListenerRole, isOptional: Bool)] = []
+        wanted += settings.listeners.map { ($0, .routed, false) }
+        for (index, backend) in settings.backends.enumerated() {
+            wanted += backend.listeners.map { ($0, .backend(index), false) }
+        }
+        wanted += settings.stats.listeners.map { ($0, .stats, !settings.stats.isWritten) }
+        // Several may ask for any free port: each takes over one of those that there are.
+        var known = plan?.listeners.map(\.shared) ?? []
+        return wanted.map { settings, role, isOptional in
+            let identity = SharedListener.Identity(settings, isStats: role == .stats)
+            let position = known.firstIndex { $0.identity == identity && $0.text == settings.text }
+            let shared =
+                position.map { known.remove(at: $0) }
+                ?? SharedListener(
+                    settings, isStats: role == .stats, workerCount: metrics.count, ledger: ledger)
+            return ListenerPlan(settings: settings, role: role, isOptional: isOptional, shared: shared)
+        }
+    }
+
+    /// Opens what the proposal's new listeners need, or says why it cannot be.
+    /// - Parameters:
+    ///   - inherited: sockets that were passed to this process.
+    ///   - open: opens a socket; `joining` where this process listens there already.
+    /// - Returns: where the new listeners are bound: what the configuration says, the endpoint, whether it is ballast's
+    ///   own page.
+    public func openListeners(
+        of proposal: inout Proposal, inherited: [InheritedSocket] = [],
+        open: (_ endpoint: Endpoint, _ joining: Bool) throws(SystemError) -> ListeningSocket
+    ) throws(ListenFailure) -> [(text: String, endpoint: Endpoint, isStats: Bool)] {
+        let old = plan?.listeners ?? []
+        var opened: [(text: String, endpoint: Endpoint, isStats: Bool)] = []
+        for listener in proposal.plan.listeners where !listener.shared.isOpen {
+            // A port that this process holds under another address is shared with nobody else.
+            let isOurs = listener.settings.port != 0 && old.contains { $0.settings.port == listener.settings.port }
+            do throws(ListenFailure) {
+                let found = try sockets(for: listener, isOurs, inherited, open)
+                proposal.sockets.append(found)
+                opened.append((listener.settings.text, found.endpoint, listener.role == .stats))
+            } catch {
+                guard listener.isOptional else { throw error }
+                log.say(
+                    .warning, "no statistics: \(error.reason); write [stats] with 'listen' to serve them elsewhere")
+            }
+        }
+        return opened
+    }
+
+    private func sockets(
+        for listener: ListenerPlan, _ isOurs: Bool, _ inherited: [InheritedSocket],
+        _ open: (_ endpoint: Endpoint, _ joining: Bool) throws(SystemError) -> ListeningSocket
+    ) throws(ListenFailure) -> OpenedListener {
+        let settings = listener.settings
+        // One worker is enough for the page.
+        let count = listener.role == .stats ? 1 : metrics.count
+        var sockets: [ListeningSocket] = []
+        do throws(SystemError) {
+            if let name = settings.inherited {
+                guard let socket = inherited.first(where: { $0.name == name }) else {
+                    throw SystemError(call: "listen", code: SystemError.noEntry)
+                }
+                for _ in 0..<count { sockets.append(try socket.copy()) }
+            } else {
+                let address = settings.address ?? (Machine.hasIPv6 ? .anyIPv6 : .anyIPv4)
+                // The first tells the port when 0 was asked for; the others join it there.
+                sockets.append(try open(Endpoint(address, port: settings.port), isOurs))
+                for _ in 1..<count { sockets.append(try open(sockets[0].endpoint, true)) }
+            }
+        } catch {
+            throw ListenFailure(listener: settings, reason: reason(error, settings, inherited))
+        }
+        return OpenedListener(shared: listener.shared, endpoint: sockets[0].endpoint, sockets: sockets)
+    }
+
+    private func reason(_ error: SystemError, _ settings: ListenerSettings, _ inherited: [InheritedSocket]) -> String {
+        let names = inherited.map { "'\($0.name)'" }.joined(separator: " ")
+        let advice =
+            switch error.code {
+            case SystemError.noEntry where settings.inherited != nil:
+                names.isEmpty
+                    ? "no socket was passed to this process; start it by its socket unit"
+                    : "no socket of that name was passed; there are \(names)"
+            case SystemError.addressInUse: "another process listens there"
+            case SystemError.permissionDenied:
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose another port or grant it"
+            case _: error.reason
+            }
+        return "cannot listen on \(settings.text): \(advice)"
+    }
+
+    /// Puts a proposal into effect. From here on nothing fails.
+    /// - Parameter done: called once, from any thread, when every worker goes by it; told how long at most a loop was held.
+    public func adopt(
+        _ proposal: Proposal, now: Duration, done: @escaping @Sendable (_ longestHold: Duration) -> Void
+    ) {
+        var longest = Duration.zero
+        for (index, backend) in proposal.plan.backends.enumerated() {
+            let began = Machine.monotonicTime
+            let aftermath = backend.shared.adopt(proposal.rosters[index], proposal.plan.servers[index], now: now)
+            longest = max(longest, Machine.monotonicTime - began)
+            if !aftermath.isEmpty { send(.happened(backend.shared, aftermath), to: 0) }
+        }
+        for opened in proposal.sockets { opened.shared.setOpen() }
+        setPlan(proposal.plan)
+        let adoption = Adoption(
+            proposal.plan, opened: proposal.sockets, workerCount: metrics.count, longestHold: longest, done: done)
+        sendToAll(.adopt(adoption))
+    }
+}

@@ -1,0 +1,151 @@
+// What all workers share of one backend, one server, one listener, for as long as anything uses it: over reloads that keep
+// it, and after those that drop it until its last request has ended.
+import Addresses
+import Balancing
+import Configuration
+import Metrics
+import Synchronization
+
+/// One server of a backend. Name and endpoint are its identity; another address is another server.
+final class SharedServer: Sendable {
+    let number: Int
+    let name: String
+    let endpoint: Endpoint
+    /// The configuration asks for no requests and no checks: of the member that stands in its plan.
+    let isDisabled: Bool
+    /// `host:port` as bytes, for requests without Host and for health checks.
+    let authority: [UInt8]
+    /// By worker.
+    let metrics: [ServerMetrics]
+
+    init(_ server: Server, number: Int, workerCount: Int) {
+        self.number = number
+        name = server.name
+        endpoint = server.endpoint
+        isDisabled = server.isDisabled
+        authority = Array(server.endpoint.description.utf8)
+        metrics = (0..<workerCount).map { _ in ServerMetrics() }
+    }
+
+    /// The same server under other options.
+    init(_ known: SharedServer, isDisabled: Bool) {
+        number = known.number
+        name = known.name
+        endpoint = known.endpoint
+        self.isDisabled = isDisabled
+        authority = known.authority
+        metrics = known.metrics
+    }
+
+    /// When it last sent anything, to any worker.
+    var lastByte: Duration { metrics.reduce(.zero) { max($0, $1.lastByte) } }
+}
+
+/// One backend under its name.
+final class SharedBackend: Sendable {
+    let name: String
+    let backend: Backend
+    /// By worker.
+    let metrics: [RequestMetrics]
+    /// By place.
+    private let servers = Mutex<[SharedServer]>([])
+    private let ledger: Ledger
+
+    init(name: String, workerCount: Int, ledger: Ledger) {
+        self.name = name
+        self.ledger = ledger
+        backend = Backend(name: name)
+        metrics = (0..<workerCount).map { _ in RequestMetrics() }
+    }
+
+    deinit { ledger.add(requests: Snapshot(metrics.map(\.counters))) }
+
+    /// The server with this number; nil once another has taken its place.
+    func server(_ number: Int) -> SharedServer? {
+        let place = ServerNumber.place(number)
+        let found = servers.withLock { $0.indices.contains(place) ? $0[place] : nil }
+        return found?.number == number ? found : nil
+    }
+
+    /// Servers with the numbers of `roster`; those that are known keep their counters.
+    func servers(_ settings: [Server], of roster: Roster) -> [SharedServer] {
+        zip(roster.numbers, settings).map { number, server in
+            guard let known = self.server(number) else {
+                return SharedServer(server, number: number, workerCount: metrics.count)
+            }
+            guard known.isDisabled != server.isDisabled else { return known }
+            return SharedServer(known, isDisabled: server.isDisabled)
+        }
+    }
+
+    /// Goes on with `roster` and its servers, which are findable before the first of them is picked.
+    func adopt(_ roster: Roster, _ members: [SharedServer], now: Duration) -> Aftermath {
+        servers.withLock { servers in
+            for member in members {
+                let place = ServerNumber.place(member.number)
+                // Places are given from below, so the list has no gaps that anybody asks for.
+                while servers.count <= place { servers.append(member) }
+                servers[place] = member
+            }
+        }
+        return backend.adopt(roster, now: now)
+    }
+}
+
+/// One listener: an address, and what is counted there.
+final class SharedListener: Sendable {
+    /// What makes it the same over reloads.
+    struct Identity: Equatable, Sendable {
+        var address: IPAddress?
+        var port: UInt16
+        /// Of a socket that was passed to this process.
+        var inherited: String?
+        var isStats: Bool
+
+        init(_ settings: ListenerSettings, isStats: Bool) {
+            address = settings.address
+            port = settings.port
+            inherited = settings.inherited
+            self.isStats = isStats
+        }
+    }
+
+    let identity: Identity
+    /// What the configuration says, for people.
+    let text: String
+    /// By worker.
+    let metrics: [Counters<ListenerCounter>]
+    /// Its sockets are, or were, with the workers.
+    private let hasSockets = Atomic<Bool>(false)
+    private let ledger: Ledger
+
+    init(_ settings: ListenerSettings, isStats: Bool, workerCount: Int, ledger: Ledger) {
+        identity = Identity(settings, isStats: isStats)
+        text = settings.text
+        self.ledger = ledger
+        metrics = (0..<workerCount).map { _ in Counters() }
+    }
+
+    deinit { ledger.add(connections: accepted) }
+
+    var isOpen: Bool { hasSockets.load(ordering: .relaxed) }
+    func setOpen() { hasSockets.store(true, ordering: .relaxed) }
+
+    /// Connections of clients; those of ballast's own page are left out.
+    var accepted: Int { identity.isStats ? 0 : metrics.reduce(0) { $0 + $1[.accepted] } }
+}
+
+/// What was counted by backends and listeners that are no more.
+final class Ledger: Sendable {
+    struct Sums: Sendable {
+        var requests = Snapshot<RequestCounter>([])
+        var connections = 0
+    }
+
+    private let state = Mutex(Sums())
+
+    func add(requests: Snapshot<RequestCounter>) { state.withLock { $0.requests += requests } }
+    func add(connections: Int) { state.withLock { $0.connections += connections } }
+
+    var sums: Sums { state.withLock { $0 } }
+}

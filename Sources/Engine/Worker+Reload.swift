@@ -1,0 +1,111 @@
+// How a worker goes over to another plan: requests that begin from now on go by it; what the plan leaves to be closed and
+// begun follows in small pieces, turn by turn, so that no stream waits for it.
+import Balancing
+import Configuration
+import EventLoop
+import Metrics
+
+/// What a worker has still to do for a plan.
+struct AdoptionProgress {
+    let adoption: Adoption
+    let replaced: Plan?
+    /// Servers that the plan does not name.
+    var dropped: [WorkerServer] = []
+    /// The member that the prober looks at next.
+    var backend = 0
+    var member = 0
+    var probesBegun = 0
+}
+
+extension Worker {
+    /// Connections closed, and servers looked at, in one turn.
+    private static let piece = 256
+
+    func begin(_ adoption: Adoption) {
+        let began = network.monotonicTime
+        var progress = AdoptionProgress(adoption: adoption, replaced: plan === adoption.plan ? nil : plan)
+        plan = adoption.plan
+        progress.dropped = adoptBackends()
+        adoptListeners(adoption.opened)
+        // Drivers without a request hold the rules of their last one.
+        for driver in drivers.all where driver.client == nil { driver.plan = plan.backends[0] }
+        adopting = progress
+        adoption.note(hold: network.monotonicTime - began)
+    }
+
+    /// Returns the servers that are not in the plan any more.
+    private func adoptBackends() -> [WorkerServer] {
+        let before = backends
+        backends = plan.backends.map { plan in
+            let backend = before.first { $0.shared === plan.shared } ?? WorkerBackend(plan, worker: index)
+            backend.plan = plan
+            return backend
+        }
+        var dropped: [WorkerServer] = []
+        for backend in before where !backends.contains(where: { $0 === backend }) {
+            dropped += backend.drop(allBut: [])
+        }
+        for (position, backend) in backends.enumerated() { dropped += backend.drop(allBut: plan.servers[position]) }
+        return dropped
+    }
+
+    private func adoptListeners(_ opened: [OpenedListener]) {
+        for listener in listeners.all {
+            if let wanted = plan.listeners.first(where: { $0.shared === listener.shared }) {
+                listener.backend = backend(of: wanted.role)
+            } else {
+                listener.drop(self)
+            }
+        }
+        for socket in opened {
+            guard let wanted = plan.listeners.first(where: { $0.shared === socket.shared }) else { continue }
+            listen(socket, role: wanted.role)
+        }
+    }
+
+    /// Does one piece of what is left.
+    func goOnAdopting() {
+        guard var progress = adopting else { return }
+        let began = network.monotonicTime
+        let isDone = closeDropped(&progress) && lookAtMembers(&progress)
+        adopting = isDone ? nil : progress
+        progress.adoption.note(hold: network.monotonicTime - began)
+        if isDone { progress.adoption.finish(progress.replaced) }
+    }
+
+    /// True when nothing of dropped servers is left.
+    private func closeDropped(_ progress: inout AdoptionProgress) -> Bool {
+        var closed = 0
+        while let server = progress.dropped.last {
+            if let probe = server.probe { prober?.stop(probe) }
+            while let connection = server.idle.lease() {
+                connection.close(self)
+                closed += 1
+                if closed == Self.piece { return false }
+            }
+            progress.dropped.removeLast()
+        }
+        return true
+    }
+
+    /// True when the prober knows every member.
+    private func lookAtMembers(_ progress: inout AdoptionProgress) -> Bool {
+        guard let prober else { return true }
+        var looked = 0
+        while progress.backend < backends.count {
+            let members = plan.servers[progress.backend]
+            while progress.member < members.count {
+                if looked == Self.piece { return false }
+                looked += 1
+                // Thousands of servers are not asked at the same moment.
+                let delay = Duration.milliseconds(1) * progress.probesBegun
+                let hasBegun = prober.look(at: members[progress.member], of: backends[progress.backend], delay: delay)
+                if hasBegun { progress.probesBegun += 1 }
+                progress.member += 1
+            }
+            progress.backend += 1
+            progress.member = 0
+        }
+        return true
+    }
+}

@@ -1,0 +1,72 @@
+// What one worker has of a backend and of its servers: the rules in effect, its own counters, its kept connections.
+import Balancing
+import Metrics
+
+final class WorkerBackend {
+    let shared: SharedBackend
+    let metrics: RequestMetrics
+    /// For requests that begin now.
+    var plan: BackendPlan
+    private let worker: Int
+    /// By place; made when they are first needed.
+    private var servers: [WorkerServer?] = []
+
+    init(_ plan: BackendPlan, worker: Int) {
+        self.plan = plan
+        self.worker = worker
+        shared = plan.shared
+        metrics = plan.shared.metrics[worker]
+    }
+
+    var name: String { shared.name }
+
+    /// The server with this number; nil when it has gone, which no holder of its slot will see.
+    func server(_ number: Int) -> WorkerServer? {
+        let place = ServerNumber.place(number)
+        if place < servers.count, let known = servers[place], known.number == number { return known }
+        return open(number)
+    }
+
+    private func open(_ number: Int) -> WorkerServer? {
+        guard let found = shared.server(number) else { return nil }
+        let place = ServerNumber.place(number)
+        while servers.count <= place { servers.append(nil) }
+        let server = WorkerServer(found, worker: worker)
+        servers[place] = server
+        return server
+    }
+
+    /// Lets go of every server but `members`; returns those.
+    func drop(allBut members: [SharedServer]) -> [WorkerServer] {
+        var isMember = [Bool](repeating: false, count: servers.count)
+        for member in members {
+            let place = ServerNumber.place(member.number)
+            if place < servers.count, servers[place]?.number == member.number { isMember[place] = true }
+        }
+        var dropped: [WorkerServer] = []
+        for (place, server) in servers.enumerated() where !isMember[place] {
+            guard let server else { continue }
+            server.isGone = true
+            dropped.append(server)
+            servers[place] = nil
+        }
+        return dropped
+    }
+}
+
+final class WorkerServer {
+    let shared: SharedServer
+    let number: Int
+    let metrics: ServerMetrics
+    var idle = IdleConnections()
+    /// Its checks, on the worker that makes them.
+    var probe: Probe?
+    /// The configuration names it no more: its connections end with their requests.
+    var isGone = false
+
+    init(_ shared: SharedServer, worker: Int) {
+        self.shared = shared
+        number = shared.number
+        metrics = shared.metrics[worker]
+    }
+}

@@ -1,0 +1,164 @@
+// Reads the configuration again when it is told to: beside everything else, and with effect only if all of it is right.
+// One reload at a time; those that are asked for meanwhile are one more.
+import Balancing
+import Configuration
+import Dispatch
+import Engine
+import EventLoop
+import Metrics
+import Synchronization
+
+final class Reloader: Sendable {
+    private struct State {
+        var isBusy = false
+        /// Asked for while one was under way.
+        var isAskedAgain = false
+        var isOver = false
+        var settings: Settings
+        var effective: EffectiveSettings
+        var access: LogWriter?
+    }
+
+    private let origin: ConfigurationOrigin
+    private let shared: Shared
+    private let log: EventLog
+    private let standardError: LogWriter
+    private let notifier: Notifier
+    private let inherited: [InheritedSocket]
+    /// Looking names up may take long.
+    private let queue = DispatchQueue(label: "ballast.reload")
+    private let state: Mutex<State>
+
+    init(
+        _ origin: ConfigurationOrigin, _ loaded: Loading.Ready, access: LogWriter?, shared: Shared, log: EventLog,
+        standardError: LogWriter, notifier: Notifier, inherited: [InheritedSocket]
+    ) {
+        self.origin = origin
+        self.shared = shared
+        self.log = log
+        self.standardError = standardError
+        self.notifier = notifier
+        self.inherited = inherited
+        state = Mutex(State(settings: loaded.settings, effective: loaded.effective, access: access))
+    }
+
+    /// The settings in effect.
+    var settings: Settings { state.withLock { $0.settings } }
+
+    /// The access log's writer in effect.
+    var access: LogWriter? { state.withLock { $0.access } }
+
+    /// ballast is stopping: nothing is loaded any more.
+    func end() { state.withLock { $0.isOver = true } }
+
+    /// The configuration is to be read again, now or as soon as a reload under way is over.
+    func reload() {
+        let (begins, isOver) = state.withLock { state -> (Bool, Bool) in
+            guard !state.isOver, !state.isBusy else {
+                state.isAskedAgain = !state.isOver
+                return (false, state.isOver)
+            }
+            state.isBusy = true
+            return (true, false)
+        }
+        if isOver { log.say(.info, "HUP: ballast is stopping; the configuration is not read again") }
+        guard begins else { return }
+        log.say(.info, "HUP: reading the configuration again")
+        notifier.reloading()
+        queue.async { self.load() }
+    }
+
+    private func load() {
+        let began = Machine.monotonicTime
+        do throws(Refusal) {
+            let loaded = try Loading.ready(from: origin)
+            let settings = Loading.within(descriptors: Machine.raiseDescriptorLimit(), loaded.settings, log)
+            let access = try accessLog(settings.accessLog)
+            var proposal = shared.propose(settings, servers: loaded.servers, accessLog: access?.sink)
+            let opened = try Loading.openListeners(of: &proposal, shared, inherited: inherited)
+            guard state.withLock({ !$0.isOver }) else { return }
+            for line in loaded.warnings { log.say(.warning, line) }
+            shared.adopt(proposal, now: Machine.monotonicTime) { [self] longestHold in
+                let took = Machine.monotonicTime - began
+                queue.async { [self] in
+                    adopted(loaded, settings, access, opened, took: took, longestHold: longestHold)
+                }
+            }
+        } catch {
+            refused(error)
+        }
+    }
+
+    /// The writer of the log at `place`: the one in effect, where it is the same.
+    private func accessLog(_ place: String) throws(Refusal) -> LogWriter? {
+        let (old, writer) = state.withLock { ($0.settings.accessLog, $0.access) }
+        if old == place { return writer }
+        do throws(LogWriter.Unwritable) {
+            let writer = LogWriter.access(place, beside: standardError)
+            try writer?.open()
+            return writer
+        } catch {
+            throw Refusal("\(error)")
+        }
+    }
+
+    private func adopted(
+        _ loaded: Loading.Ready, _ settings: Settings, _ access: LogWriter?, _ opened: [OpenedPort], took: Duration,
+        longestHold: Duration
+    ) {
+        let (before, old) = state.withLock { ($0.effective, $0.settings) }
+        log.setLevel(Loading.level(settings))
+        for key in Self.fixed(old, settings) {
+            log.say(.warning, "'\(key)' takes effect with the next start, not by a reload")
+        }
+        let changes = before.changes(to: loaded.effective)
+        for line in changes { log.say(.info, line) }
+        for port in opened { log.say(.info, port.announcement) }
+        let summary = changes.isEmpty ? "reloaded; nothing has changed" : "reloaded"
+        log.say(
+            .info,
+            "\(summary), in \(Self.milliseconds(took)); no loop was held longer than \(Self.milliseconds(longestHold))")
+        let isSameLog = old.accessLog == settings.accessLog
+        state.withLock { state in
+            // What only a start can change stays as it was, for the next comparison.
+            var settings = settings
+            (settings.threads, settings.pidFile, settings.user) = (old.threads, old.pidFile, old.user)
+            state.settings = settings
+            state.effective = loaded.effective
+            if !isSameLog { state.access = access }
+        }
+        notifier.reloaded("reloaded")
+        finish()
+    }
+
+    private func refused(_ refusal: Refusal) {
+        shared.noteRefusal()
+        for line in refusal.lines { log.say(.error, line) }
+        log.say(.error, "the configuration is refused; everything goes on as before")
+        notifier.reloaded("the last reload was refused")
+        finish()
+    }
+
+    private func finish() {
+        let again = state.withLock { state -> Bool in
+            defer { (state.isBusy, state.isAskedAgain) = (false, false) }
+            return state.isAskedAgain && !state.isOver
+        }
+        if again { reload() }
+    }
+
+    /// Keys that a reload cannot change, and that were changed.
+    private static func fixed(_ old: Settings, _ new: Settings) -> [String] {
+        var keys: [String] = []
+        if old.threads != new.threads { keys.append("threads") }
+        if old.pidFile != new.pidFile { keys.append("pid-file") }
+        if old.user != new.user { keys.append("user") }
+        return keys
+    }
+
+    private static func milliseconds(_ duration: Duration) -> String {
+        let microseconds = Int(duration / .microseconds(1))
+        let digits = microseconds % 1000 / 10
+        return "\(microseconds / 1000).\(digits < 10 ? "0" : "")\(digits) ms"
+    }
+}

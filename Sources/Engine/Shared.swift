@@ -186,7 +186,10 @@ public final class Shared: Sendable {
             backends: (plan?.backends ?? []).map { Statistics.Backend($0.shared, $0.settings, now: now) })
         // Those that the configuration dropped, while they finish.
         for backend in backends where plan?.backends.contains(where: { $0.shared === backend }) == false {
-            told.backends.append(Statistics.Backend(leaving: backend, now: now))
+            let leaving = Statistics.Backend(leaving: backend, now: now)
+            if leaving.waiting > 0 || leaving.servers.contains(where: { $0.inflight > 0 }) {
+                told.backends.append(leaving)
+            }
         }
         told.wasLastLoadAccepted = wasAccepted
         told.droppedLogLines = droppedLogLines()

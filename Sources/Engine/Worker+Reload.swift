@@ -43,7 +43,7 @@ extension Worker {
         }
         var dropped: [WorkerServer] = []
         for backend in before where !backends.contains(where: { $0 === backend }) {
-            dropped += backend.drop(allBut: [])
+            dropped += backend.drop()
         }
         for (position, backend) in backends.enumerated() { dropped += backend.drop(allBut: plan.servers[position]) }
         return dropped

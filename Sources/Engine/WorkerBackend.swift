@@ -10,6 +10,8 @@ final class WorkerBackend {
     private let worker: Int
     /// By place; made when they are first needed.
     private var servers: [WorkerServer?] = []
+    /// The configuration names it no more.
+    private var isGone = false
 
     init(_ plan: BackendPlan, worker: Int) {
         self.plan = plan
@@ -32,11 +34,18 @@ final class WorkerBackend {
         let place = ServerNumber.place(number)
         while servers.count <= place { servers.append(nil) }
         let server = WorkerServer(found, worker: worker)
+        server.isGone = isGone
         servers[place] = server
         return server
     }
 
-    /// Lets go of every server but `members`; returns those.
+    /// Lets go of all servers, those that waiting requests will still be given included; returns them.
+    func drop() -> [WorkerServer] {
+        isGone = true
+        return drop(allBut: [])
+    }
+
+    /// Lets go of every server but `members`; returns the others.
     func drop(allBut members: [SharedServer]) -> [WorkerServer] {
         var isMember = [Bool](repeating: false, count: servers.count)
         for member in members {

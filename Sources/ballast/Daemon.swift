@@ -14,11 +14,16 @@ final class Daemon {
     private let log: EventLog
     private let standardError = LogWriter(.standardError)
     private let notifier = Notifier()
+    private let signals: Signals
     /// Signals and time limits of the process; never a worker's work.
-    private let control = DispatchQueue(label: "ballast.control")
+    private let control: DispatchQueue
 
-    /// - Parameter origin: where a reload finds the configuration again.
-    init(_ ready: Loading.Ready, from origin: ConfigurationOrigin) {
+    /// - Parameters:
+    ///   - origin: where a reload finds the configuration again.
+    ///   - signals: watched since before the configuration was read, on `control`.
+    init(_ ready: Loading.Ready, from origin: ConfigurationOrigin, _ signals: Signals, control: DispatchQueue) {
+        self.signals = signals
+        self.control = control
         self.ready = ready
         self.origin = origin
         let writer = standardError
@@ -60,9 +65,10 @@ final class Daemon {
                 origin, ready, access: access, shared: shared, log: log, standardError: standardError,
                 notifier: notifier, inherited: inherited)
             // Before anybody is told that it is ready: what is sent then must be heard.
-            let signals = watchSignals(shared, reloader)
+            watchSignals(shared, reloader)
             announce(opened, inherited, settings, count)
             workers.start()
+            signals.begin()
             let ticks = notifier.tick(shared, on: control)
             let notifier = notifier
             shared.whenReady { notifier.ready() }
@@ -115,11 +121,10 @@ final class Daemon {
     }
 
     /// Does what signals ask for.
-    private func watchSignals(_ shared: Shared, _ reloader: Reloader) -> Signals {
+    private func watchSignals(_ shared: Shared, _ reloader: Reloader) {
         let log = log
         let standardError = standardError
         let stopping = Stopping(shared, reloader, notifier, log, queue: control)
-        let signals = Signals(queue: control)
         signals.on(StopSignal.allCases) { stopping.stop($0) }
         signals.onHangUp { reloader.reload() }
         signals.onReopen {
@@ -129,6 +134,5 @@ final class Daemon {
             }
         }
         signals.onUnknown { log.say(.warning, "USR2: this version does not know it") }
-        return signals
     }
 }

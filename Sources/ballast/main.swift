@@ -1,6 +1,7 @@
 // ballast: reads the command line and does what it says. Exit codes: 0 a clean stop or a valid file, 1 a failure at run
 // time, 2 a bad command line or configuration.
 import Configuration
+import Dispatch
 import EventLoop
 
 func refuse(_ text: String, _ code: Int32 = 2) -> Never {
@@ -55,7 +56,12 @@ do throws(Command.Mistake) {
         File.write("the configuration is valid\n", to: 1)
     case .dump(let origin): File.write(ready(origin).effective.dump, to: 1)
     case .signal(let request, let origin): ask(request, origin)
-    case .run(let origin): Machine.exit(Daemon(ready(origin, isStart: true), from: origin).run())
+    case .run(let origin):
+        // A reload that is asked for while the configuration is read must not be lost.
+        let control = DispatchQueue(label: "ballast.control")
+        let signals = Signals(queue: control)
+        let daemon = Daemon(ready(origin, isStart: true), from: origin, signals, control: control)
+        Machine.exit(daemon.run())
     }
 } catch {
     refuse("ballast: \(error.text); see ballast --help\n")

@@ -1,5 +1,5 @@
 // simulate: runs simulated scenarios by seed, for long searches and for looking at one run.
-// usage: simulate FIRST COUNT [--record]
+// usage: simulate FIRST COUNT [--record] [--reload [CLIENTS]]
 import EventLoop
 import Metrics
 import TestKit
@@ -11,7 +11,22 @@ let isRecording = arguments.contains("--record")
 var failures = 0
 var combined: UInt64 = 0
 var totals = Snapshot<RequestCounter>([])
-for number in first..<(first + count) {
+let reload = arguments.firstIndex(of: "--reload")
+let clientCount = reload.flatMap { $0 + 1 < arguments.count ? Int(arguments[$0 + 1]) : nil }
+var reloads = 0
+for number in first..<(first + count) where reload != nil {
+    let scenario = try ReloadScenario(number, clientCount: clientCount, recording: isRecording)
+    scenario.run()
+    reloads += scenario.reloads
+    totals += scenario.requests
+    combined = combined &* 31 &+ scenario.world.trace
+    for complaint in scenario.complaints {
+        print(complaint)
+        failures += 1
+    }
+    if isRecording { for line in scenario.world.record { print(line) } }
+}
+for number in first..<(first + count) where reload == nil {
     let scenario = try Scenario(number, recording: isRecording)
     scenario.run()
     totals += scenario.requests
@@ -24,5 +39,6 @@ for number in first..<(first + count) {
 }
 print("trace \(combined)")
 print(RequestCounter.allCases.map { "\($0) \(totals[$0])" }.joined(separator: ", "))
+if reload != nil { print("\(reloads) reloads") }
 print("\(count) seeds from \(first): \(failures) complaints")
 if failures > 0 { Machine.exit(1) }

@@ -94,6 +94,9 @@ public final class ScriptedClient: Peer {
         for request in requests { outcomes[request.nonce] = AnswerOutcome.none }
     }
 
+    /// Requests that were sent and got no answer.
+    public var unanswered: [String] { asked.map(\.nonce) }
+
     /// The status that malformed bytes were answered with.
     public var refusalStatus: Int? { refusal }
 
@@ -182,6 +185,7 @@ public final class ScriptedClient: Peer {
     }
 
     public func wasReset(_ side: Side) {
+        if side.wasRefused { asked = [] }
         connectionEnded()
         self.side = nil
     }

@@ -36,6 +36,9 @@ public struct OriginProfile {
     /// Milliseconds; nil thinks until the next full 10 ms.
     public var thinkTime: ClosedRange<Int>? = 0...20
 
+    /// Bytes of an answer every 10 ms; nil sends as much as there is room for.
+    public var pace: Int?
+
     public init() {}
 }
 
@@ -354,9 +357,26 @@ final class OriginConversation: Peer {
     }
 
     private func flush() {
-        guard let side, !origin.isFrozen else { return }
-        let sent = side.send(output)
-        output.removeFirst(sent)
+        guard let side, !side.isClosed, !side.isReset, !origin.isFrozen, !output.isEmpty else { return }
+        if let pace = origin.profile.pace, isAnswering {
+            guard !isPacing else { return }
+            output.removeFirst(side.send(Array(output.prefix(pace))))
+            isPacing = true
+            origin.world.schedule(after: .milliseconds(10)) { [weak self] in
+                self?.isPacing = false
+                self?.flush()
+            }
+        } else {
+            output.removeFirst(side.send(output))
+        }
+        ended()
+    }
+
+    private var isPacing = false
+
+    /// What there was to send may be gone.
+    private func ended() {
+        guard let side else { return }
         guard output.isEmpty, isAnswering else { return }
         if resetAfter != nil { return die() }
         isAnswering = false

@@ -45,13 +45,11 @@ public final class SimulatedNetwork: Network {
         if let index = index(listener) { listeners[index].isAccepting = accepting }
     }
 
-    /// A client's connection arrives; where nobody listens any more it is reset.
-    func offer(_ side: Side, _ listener: Int32) {
-        if let index = index(SocketID(rawValue: listener)) {
-            listeners[index].backlog.append(side)
-        } else {
-            side.reset()
-        }
+    /// A client's connection arrives; false where nobody listens any more.
+    func offer(_ side: Side, _ listener: Int32) -> Bool {
+        guard let index = index(SocketID(rawValue: listener)) else { return false }
+        listeners[index].backlog.append(side)
+        return true
     }
 
     public func accept(on listener: SocketID) -> Acceptance {

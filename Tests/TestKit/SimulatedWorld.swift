@@ -32,6 +32,7 @@ public final class Side {
     public internal(set) var isReset = false
     public internal(set) var isClosed = false
     var isShort = false
+    public internal(set) var wasRefused = false
     /// Where its event of this turn stands, if it has one.
     var readyIndex: Int?
     /// Nothing that is sent may arrive before this: bytes stay in order.
@@ -179,7 +180,12 @@ public final class SimulatedWorld {
         near.isEstablished = true
         far.isEstablished = true
         note("client \(near.id) connects")
-        schedule(after: travel()) { listener.network.offer(far, listener.handle) }
+        schedule(after: travel()) {
+            guard !listener.network.offer(far, listener.handle) else { return }
+            // Nobody listens there any more: to the client it is a connection that was never made.
+            near.wasRefused = true
+            far.reset()
+        }
         return near
     }
 

@@ -48,8 +48,8 @@ final class ClientConnection {
     private static let drainTime = Duration.seconds(1)
     /// How long a client that was answered may go on sending before its connection is closed for good.
     private static let lingerTime = Duration.seconds(2)
-    /// How long a client that has not asked anything yet may take to begin, once its connection is not wanted any more.
-    private static let firstRequestTime = Duration.seconds(1)
+    /// How long a client that has just connected, or was just answered, may take to ask once more when ballast stops.
+    private static let grace = Duration.seconds(1)
 
     init(
         token: Token, socket: SocketID, peer: Endpoint, listener: Listener, worker: Worker
@@ -238,11 +238,8 @@ final class ClientConnection {
     private func startNextHead() {
         state = .head
         awaitsHeadSince = worker.now
-        guard !worker.isWindingDown, !listener.isDropped else {
-            closeAfterAnswer()
-            return
-        }
-        setAlarm(worker.plan.traffic.timeoutKeepalive)
+        // It was told that its connection stays, and its next request may be on its way already.
+        setAlarm(worker.isDraining ? Self.grace : worker.plan.traffic.timeoutKeepalive)
         if wire.inputCount > 0 || wire.stream.mayRead { worker.runLater(token) }
     }
 
@@ -322,8 +319,7 @@ final class ClientConnection {
     func windDown() {
         // Bytes that wait in the socket are a request.
         guard isIdle, !worker.network.hasInput(wire.stream.socket) else { return }
-        // Who has just connected is about to ask.
-        if requests == 0 { setAlarm(Self.firstRequestTime) } else { close() }
+        if worker.now - awaitsHeadSince < Self.grace { setAlarm(Self.grace) } else { close() }
     }
 
     /// Ends at once whatever is under way: ballast is stopping now.

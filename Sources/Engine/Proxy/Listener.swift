@@ -97,11 +97,11 @@ final class Listener {
         worker.listeners.remove(token)
     }
 
-    /// Stops listening because the configuration says so.
+    /// Stops listening because the configuration says so. Its connections stay until their next answer, which says that
+    /// they close: one that was closed before might have a request on its way.
     func drop(_ worker: Worker) {
         isDropped = true
         close(worker)
-        for client in worker.clients.all where client.listener === self { client.windDown() }
     }
 }
 

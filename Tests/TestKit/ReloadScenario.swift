@@ -32,8 +32,15 @@ public final class ReloadScenario {
     private static let first = Endpoint(.loopback, port: 8080)
     private static let second = Endpoint(.loopback, port: 8081)
 
+    /// The rules of every backend that any request ever began under.
+    private var rules: [WeakRules] = []
+
     private struct WeakPlan {
         weak var plan: Plan?
+    }
+
+    private struct WeakRules {
+        weak var rules: BackendPlan?
     }
 
     /// - Parameters:
@@ -63,7 +70,7 @@ public final class ReloadScenario {
         adopt(&proposal)
         makeClients(clientCount ?? self.seed.pick(10...40))
         for _ in 0..<reloadCount {
-            world.schedule(after: self.seed.milliseconds(0...2500)) { [weak self] in self?.reload() }
+            world.schedule(after: moment(0...2500)) { [weak self] in self?.reload() }
         }
         watchReplicas()
     }
@@ -90,11 +97,17 @@ public final class ReloadScenario {
             let client = ScriptedClient(world, judge: judge, requests: requests, manners: manners)
             clients.append(client)
             let usesSecond = seed.chance(20)
-            world.schedule(after: seed.milliseconds(1...2000)) { [weak self] in
+            world.schedule(after: moment(10...2000)) { [weak self] in
                 guard let self else { return }
                 client.start(usesSecond && hasSecondListener ? Self.second : Self.first)
             }
         }
+    }
+
+    /// Half of all things happen at the same moments: clients connect while their listener is closed.
+    private func moment(_ range: ClosedRange<Int>) -> Duration {
+        seed.chance(50)
+            ? seed.milliseconds(range) : .milliseconds(20 * seed.pick(range.lowerBound / 20...range.upperBound / 20))
     }
 
     private func makeRequest(_ nonce: String) -> ScriptedRequest {
@@ -142,6 +155,7 @@ public final class ReloadScenario {
         var proposal = shared.propose(settings, servers: servers)
         _ = try shared.openListeners(of: &proposal) { endpoint, _ in ListeningSocket(simulating: endpoint) }
         plans.append(WeakPlan(plan: proposal.plan))
+        rules += proposal.plan.backends.map { WeakRules(rules: $0) }
         return proposal
     }
 
@@ -269,6 +283,8 @@ public final class ReloadScenario {
             judge.complain("slots held at the end: \(report)")
         }
         if plans.count(where: { $0.plan != nil }) != 1 { judge.complain("more than one plan lives at the end") }
+        let living = rules.count { $0.rules != nil }
+        if living != shared.plan?.backends.count { judge.complain("\(living) backends' rules live at the end") }
         let requests = shared.requests
         if requests.responses != requests[.requests] {
             judge.complain("requests and their ends differ: \(requests.summary(connections: 0))")

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -82,18 +83,34 @@ class Replica:
 class Ballast:
     """The real binary on a free port."""
 
-    def __init__(self, folder, servers, *settings, prefix=()):
+    def __init__(self, folder, servers, *settings, prefix=(), **options):
         """`servers` makes one backend; without it, the settings say everything."""
-        lines = ["listen = 127.0.0.1:0"]
-        if servers:
-            lines.append("servers = " + " ".join(f"127.0.0.1:{getattr(server, 'port', server)}" for server in servers))
         self.file = folder / "ballast.ini"
-        self.file.write_text("\n".join([*lines, *settings, "[stats]", "listen = 127.0.0.1:0"]) + "\n")
-        self.process = Process([*prefix, binary, "-c", self.file], stream="stderr")
+        self.write(servers, *settings)
+        self.process = Process([*prefix, binary, "-c", self.file], stream="stderr", **options)
         self.port = int(self.process.line(r"listening on 127\.0\.0\.1:(\d+)")[1])
         self.stats = self.process.line(r"statistics on (http://127\.0\.0\.1:\d+)/")[1]
         self.process.line("is ready")
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def write(self, servers, *settings):
+        """The configuration as it will be read; `None` among the settings is nothing."""
+        lines = ["listen = 127.0.0.1:0"]
+        if servers:
+            lines.append("servers = " + " ".join(f"127.0.0.1:{getattr(server, 'port', server)}" for server in servers))
+        text = [line for line in [*lines, *settings, "[stats]", "listen = 127.0.0.1:0"] if line is not None]
+        self.file.write_text("\n".join(text) + "\n")
+
+    def reload(self, servers=None, *settings, refused=False):
+        """Reads the configuration again, a new one where one is given; the log's lines about it."""
+        if servers is not None or settings:
+            self.write(servers, *settings)
+        before = len(self.process.lines)
+        self.process.signal(signal.SIGHUP)
+        end = "the configuration is refused" if refused else r"reloaded(; nothing has changed)?, in "
+        wait_until(lambda: any(re.search(end, line) for line in self.process.lines[before:]),
+                   f"the end of a reload in {self.process.lines[before:]}")
+        return list(self.process.lines[before:])
 
     def metrics(self):
         """Every sample by its name with labels."""
@@ -140,10 +157,10 @@ def start(tmp_path):
     """Starts a ballast and ends it with the test."""
     started = []
 
-    def begin(servers, *settings, prefix=()):
+    def begin(servers, *settings, prefix=(), **options):
         folder = tmp_path / str(len(started))
         folder.mkdir()
-        started.append(Ballast(folder, servers, *settings, prefix=prefix))
+        started.append(Ballast(folder, servers, *settings, prefix=prefix, **options))
         return started[-1]
 
     yield begin

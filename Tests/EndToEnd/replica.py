@@ -115,6 +115,21 @@ async def steps(ident: str, count: int = 5):
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
+@app.post("/ticks/{count}/{milliseconds}")
+async def ticks(count: int, milliseconds: int, request: Request):
+    """Server-sent events in a steady rhythm, each with its number; the body is acknowledged in the first."""
+    seen.append(request.headers.get("x-request-id"))
+    body = await request.body()
+
+    async def events():
+        yield f"data: {name} {hashlib.sha256(body).hexdigest()}\n\n"
+        for number in range(count):
+            await asyncio.sleep(milliseconds / 1000)
+            yield f"data: {number}\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
 @app.post("/confirm/{ident}/{number}")
 async def confirm(ident: str, number: int):
     confirmed[ident] = number

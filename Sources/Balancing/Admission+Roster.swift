@@ -13,45 +13,42 @@ extension Admission {
     }
 
     /// Goes on with the servers and rules of `roster`, which was prepared from this backend's last one.
-    mutating func adopt(_ roster: Roster, now: Duration, _ aftermath: inout Aftermath) {
+    /// - Parameter content: the roster's; then what was here before.
+    mutating func adopt(
+        _ roster: Roster, _ content: inout Roster.Content, now: Duration, _ aftermath: inout Aftermath
+    ) {
         let couldServe = canServe
         let isFirst = serial == 0
         serial += 1
         rules = roster.rules
-        for place in conditions.indices where !roster.holds(place) { conditions[place].isMember = false }
-        for number in roster.numbers { seat(number, roster) }
+        for place in conditions.indices { keep(place, &content) }
+        swap(&conditions, &content.places)
+        swap(&entries, &content.entries)
+        swap(&policies, &content.policies)
         order = roster.numbers.map(ServerNumber.place)
         hasPassed = order.contains { conditions[$0].hasPassed && conditions[$0].health.state != .starting }
         trim()
-        policies = Array(repeating: roster.policy, count: Tier.allCases.count)
         usableCounts = InlineArray(repeating: 0)
         candidateCounts = InlineArray(repeating: 0)
-        for place in conditions.indices {
-            entries[place].tier = nil
-            entries[place].isCandidate = false
-            refresh(place, now)
-        }
+        for place in conditions.indices { refresh(place, now) }
         if couldServe != canServe, !isFirst { aftermath.canServe = canServe }
         aftermath.isTimed = nextChange(now) != nil
         serveLine(now, &aftermath)
     }
 
-    /// Puts the server with this number in its place, or lets it go on there.
-    private mutating func seat(_ number: Int, _ roster: Roster) {
-        let place = ServerNumber.place(number)
-        guard let server = roster.members[place] else { return }
-        while place >= conditions.count {
-            conditions.append(ServerCondition(server, rules))
-            conditions[conditions.count - 1].isMember = false
-            entries.append(Entry(number: number))
+    /// Takes over what is known of the server that stands at `place` now.
+    private mutating func keep(_ place: Int, _ new: inout Roster.Content) {
+        let isSame = new.places[place].isMember && new.entries[place].number == entries[place].number
+        if isSame, conditions[place].isMember {
+            swap(&new.places[place], &conditions[place])
+            new.places[place].take(conditions[place].server, rules)
+        } else if !new.places[place].isMember {
+            swap(&new.places[place], &conditions[place])
+            new.places[place].isMember = false
+            new.entries[place].number = entries[place].number
         }
-        if entries[place].number == number, conditions[place].isMember {
-            conditions[place].take(server, rules)
-        } else {
-            // New, or back before its last request had ended: nobody has looked after it since, but the requests count.
-            conditions[place] = ServerCondition(server, rules)
-            entries[place].number = number
-        }
+        // One that is back before its last request has ended: nobody has looked after it since, but its requests count.
+        if isSame || !new.places[place].isMember { new.entries[place].inflight = entries[place].inflight }
     }
 
     /// Gives up vacant places at the end.
@@ -88,8 +85,4 @@ extension Admission {
     var isReady: Bool {
         !order.contains { conditions[$0].health.state == .starting && !conditions[$0].server.isDisabled }
     }
-}
-
-extension Roster {
-    fileprivate func holds(_ place: Int) -> Bool { place < members.count && members[place] != nil }
 }

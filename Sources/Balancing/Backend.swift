@@ -40,22 +40,21 @@ public final class Backend: Sendable {
     ) -> Roster {
         let (tenancies, serial) = admission.withLock { ($0.tenancies, $0.serial) }
         let numbers = Roster.places(for: servers, in: tenancies, serial: serial)
-        var members = [Server?](repeating: nil, count: (numbers.map(ServerNumber.place).max() ?? -1) + 1)
-        for (number, server) in zip(numbers, servers) { members[ServerNumber.place(number)] = server }
-        // Places stay in use by requests that have not ended; no policy ever picks those.
-        let nobody = Server(name: "", endpoint: Endpoint(.anyIPv4, port: 0), weight: 0)
-        let count = max(members.count, tenancies.count)
-        let byPlace = (0..<count).map { $0 < members.count ? members[$0] ?? nobody : nobody }
-        return Roster(numbers: numbers, members: members, policy: policy(byPlace), rules: rules)
+        return Roster(numbers: numbers, of: servers, placeCount: tenancies.count, rules: rules, policy: policy)
     }
 
     /// Goes on with these servers under these rules. Servers known by name and endpoint keep their counts and state, and
     /// running requests count against new limits; those not named any more finish what they have.
     public func adopt(_ roster: Roster, now: Duration) -> Aftermath {
         var aftermath = Aftermath()
-        admission.withLock { $0.adopt(roster, now: now, &aftermath) }
+        roster.exchange { content in
+            admission.withLock { $0.adopt(roster, &content, now: now, &aftermath) }
+        }
         return aftermath
     }
+
+    /// Places that servers stand in, those that finish what they have included.
+    public var placeCount: Int { admission.withLock { $0.conditions.count } }
 
     /// The servers that the configuration names, in its order.
     public var servers: [Server] {

@@ -1,6 +1,7 @@
 // Who belongs to a backend, prepared beside its lock: every server's number and the policy over them. It never counts
 // requests.
 import Addresses
+import Synchronization
 
 /// Numbers of a backend's servers, never given twice: the low half is the server's place, which another server may take
 /// over once all requests of the last one have ended.
@@ -13,14 +14,52 @@ public enum ServerNumber {
     public static func place(_ number: Int) -> Int { number & (1 << shift - 1) }
 }
 
-/// The servers of a backend from a change of its configuration on. Made by `Backend.prepare`.
-public struct Roster: Sendable {
+/// The servers of a backend from a change of its configuration on. Made by `Backend.prepare`, adopted at most once: what
+/// is large in it goes over to the backend as it is, and what the backend had comes back, so that with thousands of
+/// servers nothing is copied and nothing freed while the lock is held.
+public final class Roster: Sendable {
     /// Each server's number, in the order of the configuration.
-    public internal(set) var numbers: [Int] = []
-    /// By place; nil where no member of this roster stands.
-    var members: [Server?] = []
-    let policy: any BalancingPolicy
+    public let numbers: [Int]
     let rules: BackendRules
+    private let content: Mutex<Content>
+
+    struct Content: Sendable {
+        /// By place: what is known of a server that is new. Where no member of this roster stands, nobody.
+        var places: [ServerCondition]
+        var entries: [Admission.Entry]
+        /// By tier, each with memory of its own.
+        var policies: [any BalancingPolicy]
+    }
+
+    /// - Parameters:
+    ///   - numbers: of `servers`.
+    ///   - placeCount: of the backend until now.
+    init(
+        numbers: [Int], of servers: [Server], placeCount: Int, rules: BackendRules,
+        policy make: ([Server]) -> any BalancingPolicy
+    ) {
+        let nobody = Server(name: "", endpoint: Endpoint(.anyIPv4, port: 0), weight: 0)
+        let count = max(placeCount, numbers.map { ServerNumber.place($0) + 1 }.max() ?? 0)
+        var places = [ServerCondition](repeating: ServerCondition(nobody, rules), count: count)
+        var entries = [Admission.Entry](repeating: Admission.Entry(number: 0), count: count)
+        for place in places.indices { places[place].isMember = false }
+        for (number, server) in zip(numbers, servers) {
+            places[ServerNumber.place(number)] = ServerCondition(server, rules)
+            entries[ServerNumber.place(number)].number = number
+        }
+        let policy = make(places.map(\.server))
+        let policies = Tier.allCases.map { _ in
+            var own = policy
+            if count > 0 { own.set(0, nil) }
+            return own
+        }
+        self.numbers = numbers
+        self.rules = rules
+        content = Mutex(Content(places: places, entries: entries, policies: policies))
+    }
+
+    /// Calls `body` with what goes over, which it may exchange.
+    func exchange(_ body: (inout Content) -> Void) { content.withLock { body(&$0) } }
 }
 
 /// A place as the last roster left it.

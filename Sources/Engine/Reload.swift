@@ -202,9 +202,9 @@ extension Shared {
     ) {
         var longest = Duration.zero
         for (index, backend) in proposal.plan.backends.enumerated() {
-            let began = Machine.monotonicTime
-            let aftermath = backend.shared.adopt(proposal.rosters[index], proposal.plan.servers[index], now: now)
-            longest = max(longest, Machine.monotonicTime - began)
+            let (aftermath, hold) = backend.shared.adopt(
+                proposal.rosters[index], proposal.plan.servers[index], now: now)
+            longest = max(longest, hold)
             if !aftermath.isEmpty { send(.happened(backend.shared, aftermath), to: 0) }
         }
         for opened in proposal.sockets { opened.shared.setOpen() }

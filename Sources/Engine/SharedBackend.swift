@@ -3,6 +3,7 @@
 import Addresses
 import Balancing
 import Configuration
+import EventLoop
 import Metrics
 import Synchronization
 
@@ -78,18 +79,31 @@ final class SharedBackend: Sendable {
         }
     }
 
-    /// Goes on with `roster` and its servers, which are findable before the first of them is picked.
-    func adopt(_ roster: Roster, _ members: [SharedServer], now: Duration) -> Aftermath {
-        servers.withLock { servers in
-            for member in members {
-                let place = ServerNumber.place(member.number)
-                // Places are given from below, so the list has no gaps that anybody asks for.
-                while servers.count <= place { servers.append(member) }
-                servers[place] = member
-            }
+    /// Goes on with `roster` and its servers, which are findable before the first of them is picked. Meanwhile nobody is
+    /// kept from looking for a server: what takes time is done beside the locks.
+    /// - Returns: what follows, and for how long nobody could choose a server.
+    func adopt(_ roster: Roster, _ members: [SharedServer], now: Duration) -> (Aftermath, hold: Duration) {
+        var next = servers.withLock { $0 }
+        for member in members {
+            let place = ServerNumber.place(member.number)
+            // A filler is found by nobody: its number is another.
+            while next.count <= place { next.append(member) }
+            next[place] = member
         }
-        return backend.adopt(roster, now: now)
+        exchange(&next)
+        let began = Machine.monotonicTime
+        let aftermath = backend.adopt(roster, now: now)
+        let hold = Machine.monotonicTime - began
+        let count = backend.placeCount
+        var rest = servers.withLock { $0 }
+        if count < rest.count {
+            rest.removeLast(rest.count - count)
+            exchange(&rest)
+        }
+        return (aftermath, hold)
     }
+
+    private func exchange(_ list: inout [SharedServer]) { servers.withLock { swap(&$0, &list) } }
 }
 
 /// One listener: an address, and what is counted there.

@@ -32,6 +32,14 @@ public struct ListenFailure: Error, Sendable, CustomStringConvertible {
     public var description: String { "\(listener.position): \(reason)" }
 }
 
+/// What came of an adopted plan, once every worker goes by it.
+public struct AdoptionReport: Sendable {
+    /// How long a loop was held for it at a time, at most.
+    public internal(set) var longestHold: Duration
+    /// The plans that workers had before. Freeing them takes time that no loop has: it is for whoever gets this.
+    var replaced: [Plan] = []
+}
+
 /// What all workers do with one adopted plan, and what it came to.
 final class Adoption: Sendable {
     let plan: Plan
@@ -40,37 +48,35 @@ final class Adoption: Sendable {
 
     private struct State {
         var missing: Int
-        /// Freed by whoever waits for the end, because that takes time that no loop has.
-        var replaced: [Plan] = []
-        var longestHold: Duration
-        var done: (@Sendable (_ longestHold: Duration) -> Void)?
+        var report: AdoptionReport
+        var done: (@Sendable (AdoptionReport) -> Void)?
     }
 
     init(
         _ plan: Plan, opened: [OpenedListener], workerCount: Int, longestHold: Duration,
-        done: @escaping @Sendable (_ longestHold: Duration) -> Void
+        done: @escaping @Sendable (AdoptionReport) -> Void
     ) {
         self.plan = plan
         self.opened = opened
-        state = Mutex(State(missing: workerCount, longestHold: longestHold, done: done))
+        let report = AdoptionReport(longestHold: longestHold)
+        state = Mutex(State(missing: workerCount, report: report, done: done))
     }
 
     /// A worker was held for so long at a time.
-    func note(hold: Duration) { state.withLock { $0.longestHold = max($0.longestHold, hold) } }
+    func note(hold: Duration) { state.withLock { $0.report.longestHold = max($0.report.longestHold, hold) } }
 
-    /// A worker has nothing more to do for it; `replaced` is the plan that it had before.
-    func finish(_ replaced: Plan?) {
+    /// A worker has no use for the plan that it had before.
+    func give(_ replaced: Plan) { state.withLock { $0.report.replaced.append(replaced) } }
+
+    /// A worker has nothing more to do for it.
+    func finish() {
         let end = state.withLock { state -> (@Sendable () -> Void)? in
-            if let replaced { state.replaced.append(replaced) }
             state.missing -= 1
             guard state.missing == 0, let done = state.done else { return nil }
-            let (replaced, hold) = (state.replaced, state.longestHold)
+            let report = state.report
             state.done = nil
-            state.replaced = []
-            return {
-                withExtendedLifetime(replaced) {}
-                done(hold)
-            }
+            state.report.replaced = []
+            return { done(report) }
         }
         end?()
     }
@@ -196,9 +202,9 @@ extension Shared {
     }
 
     /// Puts a proposal into effect. From here on nothing fails.
-    /// - Parameter done: called once, from any thread, when every worker goes by it; told how long at most a loop was held.
+    /// - Parameter done: called once, from any thread, when every worker goes by it.
     public func adopt(
-        _ proposal: Proposal, now: Duration, done: @escaping @Sendable (_ longestHold: Duration) -> Void
+        _ proposal: Proposal, now: Duration, done: @escaping @Sendable (AdoptionReport) -> Void
     ) {
         var longest = Duration.zero
         for (index, backend) in proposal.plan.backends.enumerated() {

@@ -8,7 +8,7 @@ import Metrics
 /// What a worker has still to do for a plan.
 struct AdoptionProgress {
     let adoption: Adoption
-    let replaced: Plan?
+    var replaced: Plan?
     /// Servers that the plan does not name.
     var dropped: [WorkerServer] = []
     /// The member that the prober looks at next.
@@ -68,9 +68,16 @@ extension Worker {
         guard var progress = adopting else { return }
         let began = network.monotonicTime
         let isDone = closeDropped(&progress) && lookAtMembers(&progress)
-        adopting = isDone ? nil : progress
         progress.adoption.note(hold: network.monotonicTime - began)
-        if isDone { progress.adoption.finish(progress.replaced) }
+        if isDone, let replaced = progress.replaced {
+            // Given away a turn before the end is told: whoever is told is the last to hold it, and frees it.
+            progress.replaced = nil
+            progress.adoption.give(replaced)
+            adopting = progress
+        } else {
+            adopting = isDone ? nil : progress
+            if isDone { progress.adoption.finish() }
+        }
     }
 
     /// True when nothing of dropped servers is left.

@@ -78,10 +78,10 @@ final class Reloader: Sendable {
             let opened = try Loading.openListeners(of: &proposal, shared, inherited: inherited)
             guard state.withLock({ !$0.isOver }) else { return }
             for line in loaded.warnings { log.say(.warning, line) }
-            shared.adopt(proposal, now: Machine.monotonicTime) { [self] longestHold in
+            shared.adopt(proposal, now: Machine.monotonicTime) { [self] report in
                 let took = Machine.monotonicTime - began
                 queue.async { [self] in
-                    adopted(loaded, settings, access, opened, took: took, longestHold: longestHold)
+                    adopted(loaded, settings, access, opened, took: took, report)
                 }
             }
         } catch {
@@ -104,7 +104,7 @@ final class Reloader: Sendable {
 
     private func adopted(
         _ loaded: Loading.Ready, _ settings: Settings, _ access: LogWriter?, _ opened: [OpenedPort], took: Duration,
-        longestHold: Duration
+        _ report: AdoptionReport
     ) {
         let (before, old) = state.withLock { ($0.effective, $0.settings) }
         log.setLevel(Loading.level(settings))
@@ -117,7 +117,7 @@ final class Reloader: Sendable {
         let summary = changes.isEmpty ? "reloaded; nothing has changed" : "reloaded"
         log.say(
             .info,
-            "\(summary), in \(Self.milliseconds(took)); no loop was held longer than \(Self.milliseconds(longestHold))")
+            "\(summary), in \(Self.milliseconds(took)); no loop was held longer than \(Self.milliseconds(report.longestHold))")
         let isSameLog = old.accessLog == settings.accessLog
         state.withLock { state in
             // What only a start can change stays as it was, for the next comparison.

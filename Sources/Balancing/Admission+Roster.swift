@@ -26,6 +26,7 @@ extension Admission {
         swap(&entries, &content.entries)
         swap(&policies, &content.policies)
         order = roster.numbers.map(ServerNumber.place)
+        judged = 0
         hasPassed = order.contains { conditions[$0].hasPassed && conditions[$0].health.state != .starting }
         trim()
         usableCounts = InlineArray(repeating: 0)
@@ -81,8 +82,14 @@ extension Admission {
         order + conditions.indices.filter { !conditions[$0].isMember && entries[$0].inflight > 0 }
     }
 
-    /// Every server has had its first check's verdict, or has none.
-    var isReady: Bool {
-        !order.contains { conditions[$0].health.state == .starting && !conditions[$0].server.isDisabled }
+    /// Every server has had its first check's verdict, or has none. Asked often while they come in, so those that had it
+    /// are not looked at again.
+    mutating func isReady() -> Bool {
+        while judged < order.count {
+            let condition = conditions[order[judged]]
+            if condition.health.state == .starting, !condition.server.isDisabled { return false }
+            judged += 1
+        }
+        return true
     }
 }

@@ -18,6 +18,8 @@ struct Admission: Sendable {
     var entries: [Entry] = []
     /// Places of the servers in the order of the configuration.
     var order: [Int] = []
+    /// Servers from the beginning of `order` that have had a verdict.
+    var judged = 0
     /// Rosters taken in so far.
     var serial = 0
     /// By tier; each knows the candidates of its tier only.

@@ -150,5 +150,5 @@ public final class Backend: Sendable {
     public var inflight: [Int] { report.servers.map(\.inflight) }
 
     /// Whether every server has had its first check's verdict.
-    public var isReady: Bool { admission.withLock { $0.isReady } }
+    public var isReady: Bool { admission.withLock { $0.isReady() } }
 }

@@ -18,8 +18,9 @@ struct AdoptionProgress {
 }
 
 extension Worker {
-    /// Connections closed, and servers looked at, in one turn.
-    private static let piece = 256
+    /// Servers looked at, and connections closed, in one turn: a close takes the system longer than most other calls.
+    private static let serversAtOnce = 256
+    private static let closesAtOnce = 32
 
     func begin(_ adoption: Adoption) {
         let began = network.monotonicTime
@@ -63,11 +64,12 @@ extension Worker {
         }
     }
 
-    /// Does one piece of what is left.
-    func goOnAdopting() {
+    /// Does one piece of what is left, and ends the turn.
+    func endTurnAdopting() {
         guard var progress = adopting else { return }
         let began = network.monotonicTime
         let isDone = closeDropped(&progress) && lookAtMembers(&progress)
+        network.endTurn()
         progress.adoption.note(hold: network.monotonicTime - began)
         if isDone, let replaced = progress.replaced {
             // Given away a turn before the end is told: whoever is told is the last to hold it, and frees it.
@@ -83,12 +85,15 @@ extension Worker {
     /// True when nothing of dropped servers is left.
     private func closeDropped(_ progress: inout AdoptionProgress) -> Bool {
         var closed = 0
+        var looked = 0
         while let server = progress.dropped.last {
+            if looked == Self.serversAtOnce { return false }
+            looked += 1
             if let probe = server.probe { prober?.stop(probe) }
             while let connection = server.idle.lease() {
                 connection.close(self)
                 closed += 1
-                if closed == Self.piece { return false }
+                if closed == Self.closesAtOnce { return false }
             }
             progress.dropped.removeLast()
         }
@@ -102,7 +107,7 @@ extension Worker {
         while progress.backend < backends.count {
             let members = plan.servers[progress.backend]
             while progress.member < members.count {
-                if looked == Self.piece { return false }
+                if looked == Self.serversAtOnce { return false }
                 looked += 1
                 // Thousands of servers are not asked at the same moment.
                 let delay = Duration.milliseconds(1) * progress.probesBegun

@@ -113,8 +113,7 @@ public final class Worker: Turning, @unchecked Sendable {
         runReady()
         if !grants.isEmpty { deliverGrants() }
         if isDraining { checkDrained() }
-        if adopting != nil { goOnAdopting() }
-        network.endTurn()
+        if adopting == nil { network.endTurn() } else { endTurnAdopting() }
         if count > 0 || !mail.isEmpty || !runnable.isEmpty || adopting != nil { return true }
         if let next = timers.next, next <= now { return true }
         network.willSleep(until: timers.next)

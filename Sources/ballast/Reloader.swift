@@ -117,7 +117,8 @@ final class Reloader: Sendable {
         let summary = changes.isEmpty ? "reloaded; nothing has changed" : "reloaded"
         log.say(
             .info,
-            "\(summary), in \(Self.milliseconds(took)); no loop was held longer than \(Self.milliseconds(report.longestHold))")
+            "\(summary), in \(Self.milliseconds(took)); no loop was held longer than \(Self.milliseconds(report.longestHold))"
+        )
         let isSameLog = old.accessLog == settings.accessLog
         state.withLock { state in
             // What only a start can change stays as it was, for the next comparison.

@@ -145,7 +145,9 @@ extension Shared {
         var opened: [(text: String, endpoint: Endpoint, isStats: Bool)] = []
         for listener in proposal.plan.listeners where !listener.shared.isOpen {
             // A port that this process holds under another address is shared with nobody else.
-            let isOurs = listener.settings.port != 0 && old.contains { $0.settings.port == listener.settings.port }
+            let isOurs =
+                listener.settings.port != 0
+                && old.contains { $0.shared.isOpen && $0.settings.port == listener.settings.port }
             do throws(ListenFailure) {
                 let found = try sockets(for: listener, isOurs, inherited, open)
                 proposal.sockets.append(found)

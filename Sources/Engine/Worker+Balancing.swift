@@ -74,13 +74,14 @@ extension Worker {
     // MARK: Servers
 
     private func tell(_ change: StateChange, _ backend: SharedBackend, _ reason: String?) {
-        let name = "\(backend.name)/\(backend.server(change.server)?.name ?? "-")"
+        // It may have been removed meanwhile: then nobody asks any more.
+        guard let server = backend.server(change.server) else { return }
         let limit = backends.first { $0.shared === backend }?.plan.settings.ejectAfter ?? 0
         let why =
             reason.map { ": \($0)" }
             ?? (change.state == .ejected ? ": \(limit) requests failed in a row, or the one that tried it" : "")
         let isWorse = [ServerState.down, .ejected, .busy].contains(change.state)
-        log.say(isWorse ? .warning : .info, "\(name) is \(change.state.word)\(why)")
+        log.say(isWorse ? .warning : .info, "\(backend.name)/\(server.name) is \(change.state.word)\(why)")
         if change.state == .down { shared.sendToAll(.serverIsDown(backend, server: change.server)) }
     }
 

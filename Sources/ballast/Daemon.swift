@@ -71,7 +71,7 @@ final class Daemon {
             signals.begin()
             let ticks = notifier.tick(shared, on: control)
             let notifier = notifier
-            shared.whenReady { notifier.ready() }
+            shared.whenReady { notifier.ready(shared.pulse) }
             ended.wait()
             withExtendedLifetime((signals, workers, ticks)) {}
             log.say(.info, "stopped; \(shared.summary)")

@@ -15,15 +15,13 @@ final class Notifier: Sendable {
 
     init() { socket = NotifySocket() }
 
-    func ready() { socket?.send("READY=1\nSTATUS=\(told.withLock { $0 })\n") }
-
     func reloading() {
         let microseconds = Int64(Machine.monotonicTime / .microseconds(1))
         socket?.send("RELOADING=1\nMONOTONIC_USEC=\(microseconds)\nSTATUS=reading the configuration again\n")
     }
 
-    /// The reload is over; what follows is the state as before or anew.
-    func reloaded(_ status: String) { socket?.send("READY=1\nSTATUS=\(status)\n") }
+    /// It serves: from the start on, or after a reload, whatever that came to.
+    func ready(_ status: String) { socket?.send("READY=1\nSTATUS=\(status)\n") }
 
     func stopping(_ status: String) { socket?.send("STOPPING=1\nSTATUS=\(status)\n") }
 

@@ -128,7 +128,7 @@ final class Reloader: Sendable {
             state.effective = loaded.effective
             if !isSameLog { state.access = access }
         }
-        notifier.reloaded("reloaded")
+        notifier.ready("reloaded")
         finish()
     }
 
@@ -136,7 +136,7 @@ final class Reloader: Sendable {
         shared.noteRefusal()
         for line in refusal.lines { log.say(.error, line) }
         log.say(.error, "the configuration is refused; everything goes on as before")
-        notifier.reloaded("the last reload was refused")
+        notifier.ready("the last reload was refused")
         finish()
     }
 

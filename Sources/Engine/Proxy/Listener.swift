@@ -93,6 +93,8 @@ final class Listener {
             worker.addClient(client, peer: peer, of: self)
         }
         alarm.set(nil, token: token, in: &worker.timers)
+        // A socket that was passed to the process stays open elsewhere: closing this descriptor would not end its events.
+        worker.network.setAccepting(false, on: socket, token: token)
         worker.network.close(socket, resetting: false)
         worker.listeners.remove(token)
     }

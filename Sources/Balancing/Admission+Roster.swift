@@ -77,6 +77,15 @@ extension Admission {
         return local
     }
 
+    var summary: Backend.Summary {
+        var summary = Backend.Summary()
+        summary.up = order.count { conditions[$0].state == .up }
+        summary.servers = order.count
+        summary.running = running
+        summary.waiting = line.count
+        return summary
+    }
+
     /// Servers in the order of the configuration, then those that still finish what they have.
     var told: [Int] {
         order + conditions.indices.filter { !conditions[$0].isMember && entries[$0].inflight > 0 }

@@ -28,7 +28,7 @@ struct Admission: Sendable {
     var candidateCounts = InlineArray<3, Int>(repeating: 0)
     private(set) var line = WaitingLine()
     private var drain = DrainRate()
-    private var running = 0
+    private(set) var running = 0
     private var retrying = 0
     /// A server has passed a check; until then those without verdict take traffic.
     var hasPassed = false

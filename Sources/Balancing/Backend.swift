@@ -56,11 +56,6 @@ public final class Backend: Sendable {
     /// Places that servers stand in, those that finish what they have included.
     public var placeCount: Int { admission.withLock { $0.conditions.count } }
 
-    /// The servers that the configuration names, in its order.
-    public var servers: [Server] {
-        admission.withLock { admission in admission.order.map { admission.conditions[$0].server } }
-    }
-
     // MARK: Its slots
 
     /// Asks for a slot. One that is given counts from this moment on, and is given back by one `finished`.
@@ -112,6 +107,8 @@ public final class Backend: Sendable {
     /// One server as it is now.
     public struct ServerReport: Sendable {
         public let number: Int
+        /// The configuration names it; else it finishes what it has.
+        public let isMember: Bool
         public let server: Server
         public let state: ServerState
         /// Its checks pass.
@@ -136,7 +133,8 @@ public final class Backend: Sendable {
                 let condition = admission.conditions[place]
                 let limit = admission.limit(place)
                 return ServerReport(
-                    number: admission.entries[place].number, server: condition.server, state: condition.state,
+                    number: admission.entries[place].number, isMember: condition.isMember, server: condition.server,
+                    state: condition.state,
                     isHealthy: condition.health.state == .up && !condition.server.isDisabled,
                     inflight: admission.inflight(place),
                     limit: limit == .max ? nil : limit, lastCheck: condition.lastCheck)
@@ -145,6 +143,25 @@ public final class Backend: Sendable {
                 servers: servers, waiting: admission.line.count, waitingSince: admission.line.first?.since)
         }
     }
+
+    /// How it does, in numbers.
+    public struct Summary: Sendable, Equatable {
+        public var up = 0
+        public var servers = 0
+        public var running = 0
+        public var waiting = 0
+
+        public init() {}
+
+        public static func += (left: inout Summary, right: Summary) {
+            left.up += right.up
+            left.servers += right.servers
+            left.running += right.running
+            left.waiting += right.waiting
+        }
+    }
+
+    public var summary: Summary { admission.withLock { $0.summary } }
 
     /// Requests in flight, by server.
     public var inflight: [Int] { report.servers.map(\.inflight) }

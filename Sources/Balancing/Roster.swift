@@ -15,8 +15,8 @@ public enum ServerNumber {
 }
 
 /// The servers of a backend from a change of its configuration on. Made by `Backend.prepare`, adopted at most once: what
-/// is large in it goes over to the backend as it is, and what the backend had comes back, so that with thousands of
-/// servers nothing is copied and nothing freed while the lock is held.
+/// is large in it goes over to the backend as it is, and what the backend had comes back: with thousands of servers,
+/// copying and freeing take milliseconds, in which nobody could choose.
 public final class Roster: Sendable {
     /// Each server's number, in the order of the configuration.
     public let numbers: [Int]
@@ -27,7 +27,7 @@ public final class Roster: Sendable {
         /// By place: what is known of a server that is new. Where no member of this roster stands, nobody.
         var places: [ServerCondition]
         var entries: [Admission.Entry]
-        /// By tier, each with memory of its own.
+        /// By tier.
         var policies: [any BalancingPolicy]
     }
 
@@ -47,12 +47,7 @@ public final class Roster: Sendable {
             places[ServerNumber.place(number)] = ServerCondition(server, rules)
             entries[ServerNumber.place(number)].number = number
         }
-        let policy = make(places.map(\.server))
-        let policies = Tier.allCases.map { _ in
-            var own = policy
-            if count > 0 { own.set(0, nil) }
-            return own
-        }
+        let policies = Array(repeating: make(places.map(\.server)), count: Tier.allCases.count)
         self.numbers = numbers
         self.rules = rules
         content = Mutex(Content(places: places, entries: entries, policies: policies))

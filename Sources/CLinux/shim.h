@@ -5,6 +5,7 @@
 
 /* _GNU_SOURCE stays undefined: it would change structs that other modules import as well. */
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -28,7 +29,19 @@ static inline int clinux_stream_socket(int family) {
 }
 
 static inline int clinux_datagram_socket(int family) {
-    return socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+/* From now on a listening socket drops every SYN: who has begun to connect gets there, and nobody new begins. */
+static inline int clinux_drop_syns(int fd) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),      /* TCP's flags */
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 2, 0, 1), /* SYN */
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+    };
+    struct sock_fprog program = {.len = 4, .filter = code};
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 
 static inline int clinux_epoll_add(int set, int fd, uint32_t events, uint64_t token) {

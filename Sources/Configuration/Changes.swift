@@ -1,4 +1,4 @@
-// What is different between two configurations, in a few lines for the log. It compares what is in effect, not how it is
+// What is different between two configurations, in a few lines for the log. It compares what is said, not how it is
 // written, and shows no secret.
 import Balancing
 
@@ -7,7 +7,8 @@ extension EffectiveSettings {
     private static let longest = 20
 
     /// One line for each section that changes: `predict: + gpu4, - gpu2, maxconn 10 → 12`.
-    public func changes(to new: EffectiveSettings) -> [String] {
+    /// - Parameter except: keys whose change is told elsewhere.
+    public func changes(to new: EffectiveSettings, except: [String] = []) -> [String] {
         var lines: [String] = []
         for section in sections where section.place == .backend && new.section(of: section) == nil {
             lines.append("- backend \(section.name)")
@@ -18,7 +19,7 @@ extension EffectiveSettings {
                 lines.append("+ backend \(section.name): \(Self.cut(names).joined(separator: " "))")
                 continue
             }
-            let keys = before.changes(to: section)
+            let keys = before.changes(to: section).filter { !except.contains($0.key) }
             var items = keys.map(\.text)
             if section.place == .backend {
                 let maxconn = keys.first { $0.key == "maxconn" }?.text
@@ -32,8 +33,6 @@ extension EffectiveSettings {
     private func section(of other: Section) -> Section? {
         sections.first { $0.place == other.place && $0.name == other.name }
     }
-
-    private func servers(of backend: String) -> [Server] { servers.first { $0.backend == backend }?.servers ?? [] }
 
     private static func cut(_ items: [String]) -> [String] {
         items.count <= longest ? items : items.prefix(longest) + ["and \(items.count - longest) more"]

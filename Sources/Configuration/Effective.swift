@@ -26,6 +26,9 @@ public struct EffectiveSettings: Sendable {
     /// Each backend's servers, once their names are resolved.
     var servers: [(backend: String, servers: [Server])] = []
 
+    /// The resolved servers of a backend; none where there is no such backend.
+    public func servers(of backend: String) -> [Server] { servers.first { $0.backend == backend }?.servers ?? [] }
+
     /// The same with `servers` of each of `settings`' backends.
     public func with(servers: [[Server]], of settings: Settings) -> EffectiveSettings {
         var complete = self

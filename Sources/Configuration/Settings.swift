@@ -42,6 +42,13 @@ public struct ListenerSettings: Equatable, Sendable {
     }
 }
 
+extension ListenerSettings {
+    /// A client's connection could mean either: "all of this machine" holds every single address of it as well.
+    public func overlaps(_ other: ListenerSettings) -> Bool {
+        port != 0 && port == other.port && (address == other.address || address == nil || other.address == nil)
+    }
+}
+
 /// One `server`, or one address of `servers`: a host that may still need resolving.
 public struct ServerSettings: Equatable, Sendable {
     /// From the configuration; nil where the address is the name.

@@ -116,12 +116,7 @@ extension SettingsLoader {
             fail(listener.position, "the socket \(listener.text) is listened on already")
         }
         for (index, listener) in all.enumerated() where listener.port != 0 {
-            let twin = all[..<index].first {
-                // "All of this machine" holds every single address of it as well.
-                $0.port == listener.port
-                    && ($0.address == listener.address || $0.address == nil || listener.address == nil)
-            }
-            guard let twin else { continue }
+            guard let twin = all[..<index].first(where: listener.overlaps) else { continue }
             // The default of [stats] gives way to what is written.
             if listener.position.line == 0, !settings.stats.isWritten, listener.port == 8404, index == all.count - 1 {
                 settings.stats.listeners = []

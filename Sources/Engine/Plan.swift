@@ -92,7 +92,7 @@ struct ListenerPlan: Sendable {
 public final class Plan: Sendable {
     public let backends: [BackendPlan]
     /// By backend, in the order of the configuration.
-    let servers: [[SharedServer]]
+    let servers: [[Member]]
     let listeners: [ListenerPlan]
     let router: Router
     /// Where every routed request goes, when there is nothing to compare.
@@ -102,7 +102,7 @@ public final class Plan: Sendable {
     let replayMemory: Int
 
     init(
-        _ settings: Settings, backends: [BackendPlan], servers: [[SharedServer]], listeners: [ListenerPlan],
+        _ settings: Settings, backends: [BackendPlan], servers: [[Member]], listeners: [ListenerPlan],
         traffic: TrafficRules
     ) {
         self.backends = backends

@@ -1,5 +1,5 @@
 // A configuration becomes the one in effect: proposed and checked first, then adopted in one step that cannot fail. What
-// stays the same keeps its object, and with it its counts, its state and its line.
+// stays the same keeps its object, and with it its counts, its state and its line. It never reads a file or a name.
 public import Addresses
 public import Balancing
 public import Configuration
@@ -11,22 +11,27 @@ import Synchronization
 public struct Proposal: Sendable {
     public let plan: Plan
     fileprivate let rosters: [Roster]
-    /// Sockets of listeners that are new, for each worker.
-    fileprivate var sockets: [OpenedListener] = []
+    /// Of listeners that are new.
+    public fileprivate(set) var opened: [OpenedListener] = []
 }
 
-/// A listener's sockets, on their way to the workers.
-struct OpenedListener: Sendable {
-    let shared: SharedListener
+/// A new listener's sockets, on their way to the workers.
+public struct OpenedListener: Sendable {
+    /// What the configuration says.
+    public let text: String
     /// Where it is bound.
-    let endpoint: Endpoint
+    public let endpoint: Endpoint
+    let shared: SharedListener
     /// By worker; workers beyond the last one do not listen there.
     let sockets: [ListeningSocket]
+
+    /// It serves ballast's own page.
+    public var isStats: Bool { shared.identity.isStats }
 }
 
 /// A listener that could not be opened.
 public struct ListenFailure: Error, Sendable, CustomStringConvertible {
-    public let listener: ListenerSettings
+    let listener: ListenerSettings
     public let reason: String
 
     public var description: String { "\(listener.position): \(reason)" }
@@ -36,8 +41,8 @@ public struct ListenFailure: Error, Sendable, CustomStringConvertible {
 public struct AdoptionReport: Sendable {
     /// How long a loop was held for it at a time, at most.
     public internal(set) var longestHold: Duration
-    /// The plans that workers had before. Freeing them takes time that no loop has: it is for whoever gets this.
-    var replaced: [Plan] = []
+    /// The plan that was in effect before. Freeing it takes time that no loop has: it is for whoever gets this.
+    var replaced: Plan?
 }
 
 /// What all workers do with one adopted plan, and what it came to.
@@ -53,20 +58,17 @@ final class Adoption: Sendable {
     }
 
     init(
-        _ plan: Plan, opened: [OpenedListener], workerCount: Int, longestHold: Duration,
+        _ proposal: Proposal, replacing replaced: Plan?, workerCount: Int, longestHold: Duration,
         done: @escaping @Sendable (AdoptionReport) -> Void
     ) {
-        self.plan = plan
-        self.opened = opened
-        let report = AdoptionReport(longestHold: longestHold)
+        plan = proposal.plan
+        opened = proposal.opened
+        let report = AdoptionReport(longestHold: longestHold, replaced: replaced)
         state = Mutex(State(missing: workerCount, report: report, done: done))
     }
 
     /// A worker was held for so long at a time.
     func note(hold: Duration) { state.withLock { $0.report.longestHold = max($0.report.longestHold, hold) } }
-
-    /// A worker has no use for the plan that it had before.
-    func give(_ replaced: Plan) { state.withLock { $0.report.replaced.append(replaced) } }
 
     /// A worker has nothing more to do for it.
     func finish() {
@@ -75,7 +77,7 @@ final class Adoption: Sendable {
             guard state.missing == 0, let done = state.done else { return nil }
             let report = state.report
             state.done = nil
-            state.report.replaced = []
+            state.report.replaced = nil
             return { done(report) }
         }
         end?()
@@ -92,7 +94,7 @@ extension Shared {
     ) -> Proposal {
         let traffic = TrafficRules(settings, replayBudget: replayBudget, accessLog: accessLog)
         var backends: [BackendPlan] = []
-        var members: [[SharedServer]] = []
+        var members: [[Member]] = []
         var rosters: [Roster] = []
         for (backend, servers) in zip(settings.backends, servers) {
             let shared =
@@ -103,7 +105,7 @@ extension Shared {
                 PolicyCatalog.make(backend.balance, byPlace) ?? LeastConnections(byPlace)
             }
             backends.append(BackendPlan(backend, shared, traffic))
-            members.append(shared.servers(servers, of: roster))
+            members.append(shared.members(servers, of: roster))
             rosters.append(roster)
         }
         let plan = Plan(
@@ -122,11 +124,10 @@ extension Shared {
         var known = plan?.listeners.map(\.shared) ?? []
         return wanted.map { settings, role, isOptional in
             let identity = SharedListener.Identity(settings, isStats: role == .stats)
-            let position = known.firstIndex { $0.identity == identity && $0.text == settings.text }
+            let position = known.firstIndex { $0.identity == identity }
             let shared =
                 position.map { known.remove(at: $0) }
-                ?? SharedListener(
-                    settings, isStats: role == .stats, workerCount: metrics.count, ledger: ledger)
+                ?? SharedListener(identity, workerCount: metrics.count, ledger: ledger)
             return ListenerPlan(settings: settings, role: role, isOptional: isOptional, shared: shared)
         }
     }
@@ -135,59 +136,59 @@ extension Shared {
     /// - Parameters:
     ///   - inherited: sockets that were passed to this process.
     ///   - open: opens a socket; `joining` where this process listens there already.
-    /// - Returns: where the new listeners are bound: what the configuration says, the endpoint, whether it is ballast's
-    ///   own page.
     public func openListeners(
         of proposal: inout Proposal, inherited: [InheritedSocket] = [],
         open: (_ endpoint: Endpoint, _ joining: Bool) throws(SystemError) -> ListeningSocket
-    ) throws(ListenFailure) -> [(text: String, endpoint: Endpoint, isStats: Bool)] {
-        let old = plan?.listeners ?? []
-        var opened: [(text: String, endpoint: Endpoint, isStats: Bool)] = []
+    ) throws(ListenFailure) {
+        let held = (plan?.listeners ?? []).filter(\.shared.isOpen).map(\.settings)
         for listener in proposal.plan.listeners where !listener.shared.isOpen {
-            // A port that this process holds under another address is shared with nobody else.
-            let isOurs =
-                listener.settings.port != 0
-                && old.contains { $0.shared.isOpen && $0.settings.port == listener.settings.port }
+            // An address that this process holds in part already is free to it alone.
+            let isOurs = held.contains { $0.overlaps(listener.settings) }
             do throws(ListenFailure) {
-                let found = try sockets(for: listener, isOurs, inherited, open)
-                proposal.sockets.append(found)
-                opened.append((listener.settings.text, found.endpoint, listener.role == .stats))
+                proposal.opened += try openings(of: listener, isOurs, inherited, open)
             } catch {
                 guard listener.isOptional else { throw error }
                 log.say(
                     .warning, "no statistics: \(error.reason); write [stats] with 'listen' to serve them elsewhere")
             }
         }
-        return opened
     }
 
-    private func sockets(
-        for listener: ListenerPlan, _ isOurs: Bool, _ inherited: [InheritedSocket],
+    /// One opening for a port, one for each passed socket of a name.
+    private func openings(
+        of listener: ListenerPlan, _ isOurs: Bool, _ inherited: [InheritedSocket],
         _ open: (_ endpoint: Endpoint, _ joining: Bool) throws(SystemError) -> ListeningSocket
-    ) throws(ListenFailure) -> OpenedListener {
+    ) throws(ListenFailure) -> [OpenedListener] {
         let settings = listener.settings
         // One worker is enough for the page.
         let count = listener.role == .stats ? 1 : metrics.count
-        var sockets: [ListeningSocket] = []
+        var found: [[ListeningSocket]] = []
         do throws(SystemError) {
             if let name = settings.inherited {
-                guard let socket = inherited.first(where: { $0.name == name }) else {
-                    throw SystemError(call: "listen", code: SystemError.noEntry)
+                for socket in inherited where socket.name == name {
+                    var copies: [ListeningSocket] = []
+                    for _ in 0..<count { copies.append(try socket.copy()) }
+                    found.append(copies)
                 }
-                for _ in 0..<count { sockets.append(try socket.copy()) }
+                guard !found.isEmpty else { throw SystemError(call: "listen", code: SystemError.noEntry) }
             } else {
                 let address = settings.address ?? (Machine.hasIPv6 ? .anyIPv6 : .anyIPv4)
                 // The first tells the port when 0 was asked for; the others join it there.
-                sockets.append(try open(Endpoint(address, port: settings.port), isOurs))
+                var sockets = [try open(Endpoint(address, port: settings.port), isOurs)]
                 for _ in 1..<count { sockets.append(try open(sockets[0].endpoint, true)) }
+                found.append(sockets)
             }
         } catch {
-            throw ListenFailure(listener: settings, reason: reason(error, settings, inherited))
+            throw ListenFailure(listener: settings, reason: reason(error, settings, inherited, isOurs))
         }
-        return OpenedListener(shared: listener.shared, endpoint: sockets[0].endpoint, sockets: sockets)
+        return found.map {
+            OpenedListener(text: settings.text, endpoint: $0[0].endpoint, shared: listener.shared, sockets: $0)
+        }
     }
 
-    private func reason(_ error: SystemError, _ settings: ListenerSettings, _ inherited: [InheritedSocket]) -> String {
+    private func reason(
+        _ error: SystemError, _ settings: ListenerSettings, _ inherited: [InheritedSocket], _ isOurs: Bool
+    ) -> String {
         let names = inherited.map { "'\($0.name)'" }.joined(separator: " ")
         let advice =
             switch error.code {
@@ -195,6 +196,8 @@ extension Shared {
                 names.isEmpty
                     ? "no socket was passed to this process; start it by its socket unit"
                     : "no socket of that name was passed; there are \(names)"
+            case SystemError.addressInUse where isOurs:
+                "this process listens there under another address, which it took as another user; restart it for that"
             case SystemError.addressInUse: "another process listens there"
             case SystemError.permissionDenied:
                 "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose another port or grant it"
@@ -209,16 +212,20 @@ extension Shared {
         _ proposal: Proposal, now: Duration, done: @escaping @Sendable (AdoptionReport) -> Void
     ) {
         var longest = Duration.zero
+        for member in (plan?.servers ?? []).joined() { member.shared.setMember(false) }
+        for member in proposal.plan.servers.joined() { member.shared.setMember(true) }
         for (index, backend) in proposal.plan.backends.enumerated() {
             let (aftermath, hold) = backend.shared.adopt(
                 proposal.rosters[index], proposal.plan.servers[index], now: now)
             longest = max(longest, hold)
             if !aftermath.isEmpty { send(.happened(backend.shared, aftermath), to: 0) }
         }
-        for opened in proposal.sockets { opened.shared.setOpen() }
-        setPlan(proposal.plan)
+        for opened in proposal.opened { opened.shared.setOpen() }
+        let replaced = setPlan(proposal.plan)
         let adoption = Adoption(
-            proposal.plan, opened: proposal.sockets, workerCount: metrics.count, longestHold: longest, done: done)
+            proposal, replacing: replaced, workerCount: metrics.count, longestHold: longest, done: done)
         sendToAll(.adopt(adoption))
+        // The servers that were waited for may be gone.
+        noteVerdict()
     }
 }

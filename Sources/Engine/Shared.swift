@@ -22,13 +22,15 @@ public final class Shared: Sendable {
     private let mailboxes = Mutex<[Mailbox<WorkerMessage>]>([])
     private let states = Mutex(States())
     /// When each worker last said that it turns.
-    private let beats: Mutex<[Duration]>
+    private let heartbeats: Mutex<[Duration]>
 
     private struct States {
         /// Nil until the first configuration is adopted.
         var plan: Plan?
         /// Every backend that is still in use, named by the configuration or not.
         var backends: [WeakBackend] = []
+        /// Every listener with connections, named by the configuration or not.
+        var listeners: [WeakListener] = []
         var isDraining = false
         /// One round of checks was done once. Servers that come later make nobody wait.
         var hasBeenReady = false
@@ -42,6 +44,10 @@ public final class Shared: Sendable {
         weak var backend: SharedBackend?
     }
 
+    private struct WeakListener: Sendable {
+        weak var listener: SharedListener?
+    }
+
     /// - Parameter droppedLogLines: how many lines the log has given up.
     public init(
         workerCount: Int, log: EventLog, build: Statistics.Build = Statistics.Build(version: "", swift: ""),
@@ -51,7 +57,7 @@ public final class Shared: Sendable {
         self.build = build
         self.droppedLogLines = droppedLogLines
         metrics = (0..<workerCount).map { _ in WorkerMetrics() }
-        beats = Mutex(Array(repeating: .zero, count: workerCount))
+        heartbeats = Mutex(Array(repeating: .zero, count: workerCount))
         clients = ClientBudget(limit: 0)
         replayBudget = ReplayBudget(limit: 0)
     }
@@ -71,13 +77,13 @@ public final class Shared: Sendable {
         for mailbox in mailboxes.withLock({ $0 }) { mailbox.send(message) }
     }
 
-    func beat(of worker: Int, at now: Duration) { beats.withLock { $0[worker] = now } }
+    func noteHeartbeat(of worker: Int, at now: Duration) { heartbeats.withLock { $0[worker] = now } }
 
     /// Asks every worker to say that it turns.
-    public func askForBeats() { sendToAll(.beat) }
+    public func askForHeartbeats() { sendToAll(.heartbeat) }
 
     /// When the worker that has been silent longest last said that it turns.
-    public var oldestBeat: Duration { beats.withLock { $0.min() ?? .zero } }
+    public var oldestHeartbeat: Duration { heartbeats.withLock { $0.min() ?? .zero } }
 
     /// Every backend as it is now, those that the configuration dropped while they finish included.
     public var reports: [Backend.Report] {
@@ -85,12 +91,10 @@ public final class Shared: Sendable {
     }
 
     /// How it does, in one line.
-    public var pulse: String {
-        let reports = reports
-        let servers = reports.flatMap(\.servers)
-        let running = servers.reduce(0) { $0 + $1.inflight }
-        return "\(servers.count { $0.state == .up }) of \(servers.count) servers up; \(running) requests running, "
-            + "\(reports.reduce(0) { $0 + $1.waiting }) waiting"
+    public var statusLine: String {
+        var sum = Backend.Summary()
+        for backend in states.withLock({ $0.backends.compactMap(\.backend) }) { sum += backend.backend.summary }
+        return "\(sum.up) of \(sum.servers) servers up; \(sum.running) requests running, \(sum.waiting) waiting"
     }
 
     // MARK: The configuration in effect
@@ -104,22 +108,26 @@ public final class Shared: Sendable {
     }
 
     /// Puts `plan` into effect for everything that asks here.
-    func setPlan(_ plan: Plan) {
+    /// - Returns: the plan before.
+    func setPlan(_ plan: Plan) -> Plan? {
         clients.setLimit(plan.maxConnections)
         replayBudget.setLimit(plan.replayMemory)
-        let old = states.withLock { states -> Plan? in
+        return states.withLock { states -> Plan? in
             defer { states.plan = plan }
             states.backends.removeAll { $0.backend == nil }
             for backend in plan.backends.map(\.shared)
             where !states.backends.contains(where: { $0.backend === backend }) {
                 states.backends.append(WeakBackend(backend: backend))
             }
+            states.listeners.removeAll { $0.listener == nil }
+            for listener in plan.listeners.map(\.shared)
+            where !states.listeners.contains(where: { $0.listener === listener }) {
+                states.listeners.append(WeakListener(listener: listener))
+            }
             states.loadedAt = Machine.wallTime
             states.wasLastLoadAccepted = true
             return states.plan
         }
-        // Not under the lock: the last user of a plan frees much.
-        withExtendedLifetime(old) {}
     }
 
     /// A configuration was refused: nothing has changed but this.
@@ -208,7 +216,8 @@ public final class Shared: Sendable {
 
     /// Client connections accepted, those of ballast's own page left out.
     public var connections: Int {
-        (plan?.listeners ?? []).reduce(ledger.sums.connections) { $0 + $1.shared.accepted }
+        let listeners = states.withLock { $0.listeners.compactMap(\.listener) }
+        return listeners.reduce(ledger.sums.connections) { $0 + $1.accepted }
     }
 
     /// Of the process, added up.
@@ -235,6 +244,12 @@ extension Statistics.Backend {
             longestWait: report.waitingSince.map { now - $0 } ?? .zero, queueLimit: settings.queue,
             requests: Statistics.Requests(shared.metrics),
             servers: report.servers.compactMap { Statistics.Server($0, of: shared, now: now) })
+        // One that finishes under its old address has given its name away.
+        let names = report.servers.filter(\.isMember).map(\.server.name)
+        guard names.count < servers.count else { return }
+        for index in names.count..<servers.count where names.contains(servers[index].name) {
+            servers[index].name += "@\(servers[index].address)"
+        }
     }
 
     /// A backend that the configuration names no more.

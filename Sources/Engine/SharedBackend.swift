@@ -12,34 +12,32 @@ final class SharedServer: Sendable {
     let number: Int
     let name: String
     let endpoint: Endpoint
-    /// The configuration asks for no requests and no checks: of the member that stands in its plan.
-    let isDisabled: Bool
     /// `host:port` as bytes, for requests without Host and for health checks.
     let authority: [UInt8]
     /// By worker.
     let metrics: [ServerMetrics]
+    private let membership = Atomic<Bool>(false)
 
     init(_ server: Server, number: Int, workerCount: Int) {
         self.number = number
         name = server.name
         endpoint = server.endpoint
-        isDisabled = server.isDisabled
         authority = Array(server.endpoint.description.utf8)
         metrics = (0..<workerCount).map { _ in ServerMetrics() }
     }
 
-    /// The same server under other options.
-    init(_ known: SharedServer, isDisabled: Bool) {
-        number = known.number
-        name = known.name
-        endpoint = known.endpoint
-        self.isDisabled = isDisabled
-        authority = known.authority
-        metrics = known.metrics
-    }
+    /// The configuration names it; else its connections end with their requests.
+    var isMember: Bool { membership.load(ordering: .relaxed) }
+    func setMember(_ isMember: Bool) { membership.store(isMember, ordering: .relaxed) }
 
     /// When it last sent anything, to any worker.
     var lastByte: Duration { metrics.reduce(.zero) { max($0, $1.lastByte) } }
+}
+
+/// A server as a configuration names it.
+struct Member: Sendable {
+    let shared: SharedServer
+    let isDisabled: Bool
 }
 
 /// One backend under its name.
@@ -69,22 +67,20 @@ final class SharedBackend: Sendable {
     }
 
     /// Servers with the numbers of `roster`; those that are known keep their counters.
-    func servers(_ settings: [Server], of roster: Roster) -> [SharedServer] {
-        zip(roster.numbers, settings).map { number, server in
-            guard let known = self.server(number) else {
-                return SharedServer(server, number: number, workerCount: metrics.count)
-            }
-            guard known.isDisabled != server.isDisabled else { return known }
-            return SharedServer(known, isDisabled: server.isDisabled)
+    func members(_ servers: [Server], of roster: Roster) -> [Member] {
+        zip(roster.numbers, servers).map { number, server in
+            let shared =
+                self.server(number) ?? SharedServer(server, number: number, workerCount: metrics.count)
+            return Member(shared: shared, isDisabled: server.isDisabled)
         }
     }
 
     /// Goes on with `roster` and its servers, which are findable before the first of them is picked. Meanwhile nobody is
     /// kept from looking for a server: what takes time is done beside the locks.
     /// - Returns: what follows, and for how long nobody could choose a server.
-    func adopt(_ roster: Roster, _ members: [SharedServer], now: Duration) -> (Aftermath, hold: Duration) {
+    func adopt(_ roster: Roster, _ members: [Member], now: Duration) -> (Aftermath, hold: Duration) {
         var next = servers.withLock { $0 }
-        for member in members {
+        for member in members.map(\.shared) {
             let place = ServerNumber.place(member.number)
             // A filler is found by nobody: its number is another.
             while next.count <= place { next.append(member) }
@@ -125,17 +121,14 @@ final class SharedListener: Sendable {
     }
 
     let identity: Identity
-    /// What the configuration says, for people.
-    let text: String
     /// By worker.
     let metrics: [Counters<ListenerCounter>]
     /// Its sockets are, or were, with the workers.
     private let hasSockets = Atomic<Bool>(false)
     private let ledger: Ledger
 
-    init(_ settings: ListenerSettings, isStats: Bool, workerCount: Int, ledger: Ledger) {
-        identity = Identity(settings, isStats: isStats)
-        text = settings.text
+    init(_ identity: Identity, workerCount: Int, ledger: Ledger) {
+        self.identity = identity
         self.ledger = ledger
         metrics = (0..<workerCount).map { _ in Counters() }
     }

@@ -12,7 +12,7 @@ extension Worker {
         case .windDown: isWindingDown = true
         case .drain: drain()
         case .abort: abort()
-        case .beat: shared.beat(of: index, at: now)
+        case .heartbeat: shared.noteHeartbeat(of: index, at: now)
         case .happened(let backend, let aftermath): carryOut(aftermath, backend)
         case .granted(let backend, let grant): deliver(backend, grant)
         case .serverIsDown(let backend, let server): leave(backend, server)

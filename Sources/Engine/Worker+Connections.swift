@@ -8,7 +8,8 @@ import Metrics
 extension Worker {
     /// Accepts clients on a socket from now on.
     func listen(_ opened: OpenedListener, role: ListenerRole) {
-        guard opened.sockets.indices.contains(index) else { return }
+        // A listener that opens while ballast stops would accept nobody.
+        guard opened.sockets.indices.contains(index), !isDraining || opened.isStats else { return }
         var failure: SystemError?
         let listener = listeners.insert { token in
             var socket: SocketID?
@@ -18,8 +19,9 @@ extension Worker {
                 failure = error
             }
             return Listener(
-                token: token, socket: socket ?? SocketID(rawValue: -1), shared: opened.shared, worker: index,
-                backend: backend(of: role))
+                token: token, socket: socket ?? SocketID(rawValue: -1), endpoint: opened.endpoint, text: opened.text,
+                shared: opened.shared,
+                worker: index, backend: backend(of: role))
         }
         guard let failure else { return }
         listeners.remove(listener.token)
@@ -33,7 +35,7 @@ extension Worker {
     // MARK: Clients
 
     func hasRoomForClient(_ listener: Listener) -> Bool {
-        listener.isStats ? shared.statsClients.hasRoom : !isDraining && shared.clients.hasRoom
+        listener.isStats ? shared.statsClients.hasRoom : shared.clients.hasRoom
     }
 
     /// Closes the connection of ballast's own page that has waited longest for its client, so that a check gets through.
@@ -63,7 +65,7 @@ extension Worker {
 
     func removeClient(_ client: ClientConnection) {
         clients.remove(client.token)
-        client.listener.metrics.add(.closed)
+        client.listenerMetrics.add(.closed)
         if client.listener.isStats {
             shared.statsClients.give()
         } else {
@@ -102,7 +104,8 @@ extension Worker {
 
     /// - Parameter limit: connections kept to its server.
     func keepIdle(_ connection: ServerConnection, limit: Int) {
-        guard !isDraining, !connection.server.isGone, connection.server.idle.add(connection, limit: limit) else {
+        guard !isDraining, connection.server.shared.isMember, connection.server.idle.add(connection, limit: limit)
+        else {
             connection.close(self)
             return
         }

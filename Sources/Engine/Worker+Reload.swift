@@ -1,5 +1,6 @@
 // How a worker goes over to another plan: requests that begin from now on go by it; what the plan leaves to be closed and
-// begun follows in small pieces, turn by turn, so that no stream waits for it.
+// begun follows in small pieces, turn by turn, so that no stream waits for it. It never fails.
+import Addresses
 import Balancing
 import Configuration
 import EventLoop
@@ -8,13 +9,25 @@ import Metrics
 /// What a worker has still to do for a plan.
 struct AdoptionProgress {
     let adoption: Adoption
-    var replaced: Plan?
     /// Servers that the plan does not name.
     var dropped: [WorkerServer] = []
     /// The member that the prober looks at next.
     var backend = 0
     var member = 0
     var probesBegun = 0
+}
+
+extension ListenerPlan {
+    /// It serves the one address of `listener`, and others. The system prefers the socket of that address; closing it
+    /// would reset who is just connecting there.
+    fileprivate func includes(_ listener: Listener) -> Bool {
+        let identity = listener.shared.identity
+        guard identity.inherited == nil, identity.isStats == shared.identity.isStats, settings.inherited == nil,
+            settings.port == listener.endpoint.port, !listener.endpoint.address.isUnspecified
+        else { return false }
+        guard let address = settings.address else { return true }
+        return address.isUnspecified && (!address.isIPv4 || listener.endpoint.address.isIPv4)
+    }
 }
 
 extension Worker {
@@ -24,7 +37,7 @@ extension Worker {
 
     func begin(_ adoption: Adoption) {
         let began = network.monotonicTime
-        var progress = AdoptionProgress(adoption: adoption, replaced: plan === adoption.plan ? nil : plan)
+        var progress = AdoptionProgress(adoption: adoption)
         plan = adoption.plan
         progress.dropped = adoptBackends()
         adoptListeners(adoption.opened)
@@ -44,7 +57,7 @@ extension Worker {
         }
         var dropped: [WorkerServer] = []
         for backend in before where !backends.contains(where: { $0 === backend }) {
-            dropped += backend.drop()
+            dropped += backend.drop(allBut: [])
         }
         for (position, backend) in backends.enumerated() { dropped += backend.drop(allBut: plan.servers[position]) }
         return dropped
@@ -53,9 +66,12 @@ extension Worker {
     private func adoptListeners(_ opened: [OpenedListener]) {
         for listener in listeners.all {
             if let wanted = plan.listeners.first(where: { $0.shared === listener.shared }) {
+                listener.text = wanted.settings.text
                 listener.backend = backend(of: wanted.role)
+            } else if let wider = plan.listeners.first(where: { $0.includes(listener) }) {
+                listener.join(wider, backend: backend(of: wider.role), worker: index)
             } else {
-                listener.drop(self)
+                listener.retire(self)
             }
         }
         for socket in opened {
@@ -68,18 +84,11 @@ extension Worker {
     func endTurnAdopting() {
         guard var progress = adopting else { return }
         let began = network.monotonicTime
-        let isDone = closeDropped(&progress) && lookAtMembers(&progress)
+        let isDone = closeDropped(&progress) && updateProber(&progress)
         network.endTurn()
         progress.adoption.note(hold: network.monotonicTime - began)
-        if isDone, let replaced = progress.replaced {
-            // Given away a turn before the end is told: whoever is told is the last to hold it, and frees it.
-            progress.replaced = nil
-            progress.adoption.give(replaced)
-            adopting = progress
-        } else {
-            adopting = isDone ? nil : progress
-            if isDone { progress.adoption.finish() }
-        }
+        adopting = isDone ? nil : progress
+        if isDone { progress.adoption.finish() }
     }
 
     /// True when nothing of dropped servers is left.
@@ -101,7 +110,7 @@ extension Worker {
     }
 
     /// True when the prober knows every member.
-    private func lookAtMembers(_ progress: inout AdoptionProgress) -> Bool {
+    private func updateProber(_ progress: inout AdoptionProgress) -> Bool {
         guard let prober else { return true }
         var looked = 0
         while progress.backend < backends.count {
@@ -109,9 +118,8 @@ extension Worker {
             while progress.member < members.count {
                 if looked == Self.serversAtOnce { return false }
                 looked += 1
-                // Thousands of servers are not asked at the same moment.
-                let delay = Duration.milliseconds(1) * progress.probesBegun
-                let hasBegun = prober.look(at: members[progress.member], of: backends[progress.backend], delay: delay)
+                let hasBegun = prober.update(
+                    members[progress.member], of: backends[progress.backend], number: progress.probesBegun)
                 if hasBegun { progress.probesBegun += 1 }
                 progress.member += 1
             }

@@ -19,7 +19,7 @@ enum WorkerMessage: Sendable {
     /// End everything now.
     case abort
     /// Say that the loop turns.
-    case beat
+    case heartbeat
     /// Something happened at a backend outside of any worker.
     case happened(SharedBackend, Aftermath)
     /// A slot for a request that waited.
@@ -212,7 +212,7 @@ public final class Worker: Turning, @unchecked Sendable {
     func drain() {
         isDraining = true
         isWindingDown = true
-        for listener in listeners.all where !listener.isStats { listener.close(self) }
+        for listener in listeners.all where !listener.isStats { listener.retire(self) }
         for connection in servers.all where connection.state == .kept { connection.close(self) }
         for client in clients.all where !client.listener.isStats { client.windDown() }
     }
@@ -226,7 +226,7 @@ public final class Worker: Turning, @unchecked Sendable {
     }
 
     private func checkDrained() {
-        guard trafficClients == 0, !hasSaidDrained else { return }
+        guard trafficClients == 0, !hasSaidDrained, listeners.all.allSatisfy(\.isStats) else { return }
         hasSaidDrained = true
         // Until now, what still ran and waited needed to know how servers are.
         prober?.stop()

@@ -10,8 +10,6 @@ final class WorkerBackend {
     private let worker: Int
     /// By place; made when they are first needed.
     private var servers: [WorkerServer?] = []
-    /// The configuration names it no more.
-    private var isGone = false
 
     init(_ plan: BackendPlan, worker: Int) {
         self.plan = plan
@@ -34,28 +32,20 @@ final class WorkerBackend {
         let place = ServerNumber.place(number)
         while servers.count <= place { servers.append(nil) }
         let server = WorkerServer(found, worker: worker)
-        server.isGone = isGone
         servers[place] = server
         return server
     }
 
-    /// Lets go of all servers, those that waiting requests will still be given included; returns them.
-    func drop() -> [WorkerServer] {
-        isGone = true
-        return drop(allBut: [])
-    }
-
     /// Lets go of every server but `members`; returns the others.
-    func drop(allBut members: [SharedServer]) -> [WorkerServer] {
+    func drop(allBut members: [Member]) -> [WorkerServer] {
         var isMember = [Bool](repeating: false, count: servers.count)
-        for member in members {
+        for member in members.map(\.shared) {
             let place = ServerNumber.place(member.number)
             if place < servers.count, servers[place]?.number == member.number { isMember[place] = true }
         }
         var dropped: [WorkerServer] = []
         for (place, server) in servers.enumerated() where !isMember[place] {
             guard let server else { continue }
-            server.isGone = true
             dropped.append(server)
             servers[place] = nil
         }
@@ -70,8 +60,6 @@ final class WorkerServer {
     var idle = IdleConnections()
     /// Its checks, on the worker that makes them.
     var probe: Probe?
-    /// The configuration names it no more: its connections end with their requests.
-    var isGone = false
 
     init(_ shared: SharedServer, worker: Int) {
         self.shared = shared

@@ -52,9 +52,11 @@ final class Daemon {
         let access = LogWriter.access(settings.accessLog, beside: standardError)
         let shared = makeShared(count)
         var proposal = shared.propose(settings, servers: ready.servers, accessLog: access?.sink)
-        let opened = try Loading.openListeners(of: &proposal, shared, inherited: inherited)
+        // First, so that a second ballast is told of the first one, and not of its ports.
         let pidFile = try makePidFile(settings.pidFile)
-        try become(settings.user)
+        defer { pidFile?.remove() }
+        try Loading.openListeners(of: &proposal, shared, inherited: inherited)
+        try become(ready.account)
         // Only now: what the process may write later, it may write from the start.
         do throws(LogWriter.Unwritable) { try access?.open() } catch { throw Refusal("\(error)") }
         let ended = DispatchSemaphore(value: 0)
@@ -66,20 +68,20 @@ final class Daemon {
                 notifier: notifier, inherited: inherited)
             // Before anybody is told that it is ready: what is sent then must be heard.
             watchSignals(shared, reloader)
-            announce(opened, inherited, settings, count)
+            announce(proposal.opened, inherited, settings, count)
             workers.start()
             signals.begin()
             let ticks = notifier.tick(shared, on: control)
             let notifier = notifier
-            shared.whenReady { notifier.ready(shared.pulse) }
+            let control = control
+            shared.whenReady { control.async { notifier.ready(shared.statusLine) } }
             ended.wait()
             withExtendedLifetime((signals, workers, ticks)) {}
             log.say(.info, "stopped; \(shared.summary)")
-            reloader.access?.flush()
+            reloader.flush()
         } catch {
             throw Refusal("cannot start: \(error)")
         }
-        pidFile?.remove()
     }
 
     private func makeShared(_ workerCount: Int) -> Shared {
@@ -95,19 +97,21 @@ final class Daemon {
     }
 
     /// Becomes the user that the configuration names.
-    private func become(_ name: String?) throws(Refusal) {
-        guard let name, let account = Account(name) else { return }
+    private func become(_ account: Account?) throws(Refusal) {
+        guard let account else { return }
         guard Account.mayChange else {
             if !account.isCurrent {
-                log.say(.warning, "'user = \(name)' has no effect: only a process of root's can become another")
+                log.say(.warning, "'user' has no effect: only a process of root's can become another")
             }
             return
         }
-        do throws(SystemError) { try account.become() } catch { throw Refusal("cannot become \(name): \(error)") }
+        do throws(SystemError) { try account.become() } catch { throw Refusal("cannot become that user: \(error)") }
     }
 
-    private func announce(_ opened: [OpenedPort], _ inherited: [InheritedSocket], _ settings: Settings, _ count: Int) {
-        for port in opened { log.say(.info, port.announcement) }
+    private func announce(
+        _ opened: [OpenedListener], _ inherited: [InheritedSocket], _ settings: Settings, _ count: Int
+    ) {
+        for listener in opened { log.say(.info, listener.announcement) }
         for socket in inherited where !opened.contains(where: { $0.text == "systemd:\(socket.name)" }) {
             log.say(
                 .warning, "nobody listens on the passed socket '\(socket.name)'; write listen = systemd:\(socket.name)")
@@ -123,15 +127,12 @@ final class Daemon {
     /// Does what signals ask for.
     private func watchSignals(_ shared: Shared, _ reloader: Reloader) {
         let log = log
-        let standardError = standardError
         let stopping = Stopping(shared, reloader, notifier, log, queue: control)
         signals.on(StopSignal.allCases) { stopping.stop($0) }
         signals.onHangUp { reloader.reload() }
         signals.onReopen {
             log.say(.info, "USR1: reopening log files")
-            for writer in [standardError, reloader.access].compactMap({ $0 }) {
-                writer.reopen { log.say(.error, $0) }
-            }
+            reloader.access?.reopen { log.say(.error, $0) }
         }
         signals.onUnknown { log.say(.warning, "USR2: this version does not know it") }
     }

@@ -23,12 +23,7 @@ struct Refusal: Error {
     var lines: [String] { Loading.lines(text) }
 }
 
-/// A port that was opened.
-struct OpenedPort {
-    let text: String
-    let endpoint: Endpoint
-    let isStats: Bool
-
+extension OpenedListener {
     var announcement: String {
         // Where any port was asked for, the one that it became.
         let place = text.hasSuffix(":0") || text.hasPrefix("systemd:") ? endpoint.description : text
@@ -37,27 +32,27 @@ struct OpenedPort {
 }
 
 enum Loading {
-    /// What a valid configuration comes to.
-    struct Loaded {
-        let settings: Settings
-        let effective: EffectiveSettings
-        /// Text of what is allowed but probably not meant.
-        let warnings: String
-    }
-
     /// Settings with the servers of each backend.
     struct Ready: Sendable {
         let settings: Settings
         let servers: [[Server]]
         let effective: EffectiveSettings
+        /// Whom `user` names.
+        let account: Account?
         let warnings: [String]
     }
 
-    static func lines(_ text: String) -> [String] { text.split(separator: "\n").map(String.init) }
+    /// The lines of `text`; where the log says that each is an error, it needs no saying again.
+    static func lines(_ text: String) -> [String] {
+        text.split(separator: "\n").map { $0.hasPrefix("error: ") ? String($0.dropFirst(7)) : String($0) }
+    }
 
-    private static func load(_ origin: ConfigurationOrigin) -> (loader: SettingsLoader, outcome: LoadOutcome) {
+    /// - Parameter isReload: nobody waits for pipes, whose writers may never come.
+    private static func load(
+        _ origin: ConfigurationOrigin, isReload: Bool = false
+    ) -> (loader: SettingsLoader, outcome: LoadOutcome) {
         let sources = ConfigurationSources(
-            read: { path in path == "-" ? try File.readStandardInput() : try File.read(path) },
+            read: { path in path == "-" ? try File.readStandardInput() : try File.read(path, waits: !isReload) },
             names: { try File.names(in: $0) },
             environment: { File.environment($0) }, descriptorLimit: Machine.raiseDescriptorLimit())
         var loader = SettingsLoader(sources: sources)
@@ -73,15 +68,6 @@ enum Loading {
         }
     }
 
-    static func settings(from origin: ConfigurationOrigin) throws(Refusal) -> Loaded {
-        let (loader, outcome) = load(origin)
-        switch outcome {
-        case .loaded(let settings):
-            return Loaded(settings: settings, effective: loader.effective, warnings: loader.warningText)
-        case .refused(let errors): throw Refusal(errors.map(\.text).joined(), isOutside: false)
-        }
-    }
-
     /// Where the pid file is said to be; even of a configuration with mistakes, because what runs must be reachable.
     static func pidFile(from origin: ConfigurationOrigin) -> (path: String?, mistakes: Refusal?) {
         let (loader, outcome) = load(origin)
@@ -92,24 +78,53 @@ enum Loading {
     }
 
     /// A configuration of which everything is right, its names looked up. Blocks.
-    static func ready(from origin: ConfigurationOrigin) throws(Refusal) -> Ready {
-        let loaded = try settings(from: origin)
+    /// - Parameters:
+    ///   - known: the one in effect: of several addresses, a server keeps the one that it has.
+    ///   - inUse: files that are open already.
+    static func ready(
+        from origin: ConfigurationOrigin, known: EffectiveSettings? = nil, inUse: [String] = []
+    ) throws(Refusal) -> Ready {
+        let (loader, outcome) = load(origin, isReload: known != nil)
+        guard case .loaded(let settings) = outcome else {
+            guard case .refused(let errors) = outcome else { throw Refusal("", isOutside: false) }
+            throw Refusal(errors.map(\.text).joined(), isOutside: false)
+        }
         var text = ""
         var servers: [[Server]] = []
-        for backend in loaded.settings.backends { servers.append(self.servers(of: backend, mistakes: &text)) }
-        let settings = loaded.settings
-        if settings.accessLog.hasPrefix("/") {
-            do throws(SystemError) { try File.tryAppending(to: settings.accessLog) } catch {
-                text += "error: \(LogWriter.Unwritable(path: settings.accessLog, error: error))\n"
-            }
+        let names = Resolver.resolve(settings.backends.flatMap { $0.servers.map(\.host) })
+        for backend in settings.backends {
+            let before = known?.servers(of: backend.name) ?? []
+            servers.append(self.servers(of: backend, before: before, names, mistakes: &text))
         }
-        if let user = settings.user, Account(user) == nil {
+        let account = settings.user.flatMap { Account($0) }
+        if let user = settings.user, account == nil {
             text += "error: there is no user or group '\(user)' on this machine\n"
         }
+        text += unwritable(settings, account, but: inUse)
         guard text.isEmpty else { throw Refusal(text) }
         return Ready(
             settings: settings, servers: servers,
-            effective: loaded.effective.with(servers: servers, of: settings), warnings: lines(loaded.warnings))
+            effective: loader.effective.with(servers: servers, of: settings), account: account,
+            warnings: lines(loader.warningText))
+    }
+
+    /// Files that cannot be written: the log by whom it is written later, the pid file by whom ballast starts as.
+    private static func unwritable(_ settings: Settings, _ account: Account?, but inUse: [String]) -> String {
+        var text = ""
+        func attempt(_ path: String, _ what: String) {
+            do throws(SystemError) { try File.tryAppending(to: path) } catch {
+                text += "error: cannot write \(what) '\(path)': \(error.reason)\n"
+            }
+        }
+        if let path = settings.pidFile, !inUse.contains(path) { attempt(path, "the pid file") }
+        guard settings.accessLog.hasPrefix("/"), !inUse.contains(settings.accessLog) else { return text }
+        let path = settings.accessLog
+        if let account, Account.mayChange {
+            account.temporarily { attempt(path, "the access log") }
+        } else {
+            attempt(path, "the access log")
+        }
+        return text
     }
 
     static func level(_ settings: Settings) -> LogLevel {
@@ -133,13 +148,11 @@ enum Loading {
 
     static func openListeners(
         of proposal: inout Proposal, _ shared: Shared, inherited: [InheritedSocket]
-    ) throws(Refusal) -> [OpenedPort] {
+    ) throws(Refusal) {
         do throws(ListenFailure) {
-            let opened = try shared.openListeners(of: &proposal, inherited: inherited) {
-                endpoint, joining throws(SystemError) in
+            try shared.openListeners(of: &proposal, inherited: inherited) { endpoint, joining throws(SystemError) in
                 try ListeningSocket(on: endpoint, joining: joining)
             }
-            return opened.map { OpenedPort(text: $0.text, endpoint: $0.endpoint, isStats: $0.isStats) }
         } catch {
             throw Refusal("\(error)")
         }
@@ -148,28 +161,41 @@ enum Loading {
     // MARK: Names
 
     /// Resolves every server of a backend; adds what cannot be to `mistakes`.
-    private static func servers(of backend: BackendSettings, mistakes: inout String) -> [Server] {
+    /// - Parameters:
+    ///   - before: the servers in effect.
+    ///   - names: what each name leads to; addresses lead to themselves.
+    private static func servers(
+        of backend: BackendSettings, before: [Server], _ names: [String: Result<[IPAddress], Resolver.Failure>],
+        mistakes: inout String
+    ) -> [Server] {
+        let known = Dictionary(before.map { ($0.name, $0.endpoint) }) { first, _ in first }
         var servers: [Server] = []
         var endpoints: [String: Endpoint] = [:]
-        // Entries that share a host name take its addresses one after the other.
-        var taken: [String: Int] = [:]
+        // What the entries that share a host name have of its addresses already.
+        var taken: [String: [IPAddress]] = [:]
         for entry in backend.servers {
             let addresses: [IPAddress]
             do throws(Resolver.Failure) {
-                addresses = try Resolver.addresses(of: entry.host)
+                if let result = names[entry.host] {
+                    addresses = try result.get()
+                } else {
+                    addresses = try Resolver.addresses(of: entry.host)
+                }
             } catch {
                 mistakes += "\(entry.position): error: \(error)\n"
                 continue
             }
             guard entry.isEachAddress else {
-                let turn = taken[entry.authority, default: 0]
-                taken[entry.authority] = turn + 1
-                let endpoint = Endpoint(addresses[turn % addresses.count], port: entry.port)
-                let server = Server(
-                    name: entry.name ?? entry.authority, endpoint: endpoint, weight: entry.weight,
-                    maxconn: entry.maxconn ?? backend.maxconn, isBackup: entry.isBackup, isDisabled: entry.isDisabled)
-                endpoints[server.name] = endpoint
-                servers.append(server)
+                let name = entry.name ?? entry.authority
+                let address = choose(
+                    addresses, known: known[name]?.address, taken: &taken[entry.authority, default: []])
+                let endpoint = Endpoint(address, port: entry.port)
+                endpoints[name] = endpoint
+                servers.append(
+                    Server(
+                        name: name, endpoint: endpoint, weight: entry.weight,
+                        maxconn: entry.maxconn ?? backend.maxconn, isBackup: entry.isBackup,
+                        isDisabled: entry.isDisabled))
                 continue
             }
             for address in addresses {
@@ -184,5 +210,16 @@ enum Loading {
             }
         }
         return servers
+    }
+
+    /// One of a name's addresses for one of its servers: the one that it has, else one that no other has. Resolvers turn
+    /// their answers, and a server whose address changes is another one.
+    private static func choose(_ addresses: [IPAddress], known: IPAddress?, taken: inout [IPAddress]) -> IPAddress {
+        let free = addresses.filter { [taken] in !taken.contains($0) }.sorted { $0.bits < $1.bits }
+        let all = addresses.sorted { $0.bits < $1.bits }
+        let kept = known.flatMap { free.contains($0) ? $0 : nil }
+        let chosen = kept ?? free.first ?? all[taken.count % all.count]
+        taken.append(chosen)
+        return chosen
     }
 }

@@ -21,16 +21,22 @@ final class LogWriter: Sendable {
     /// Nil is standard error.
     private let path: String?
     private let lines = Mutex<[String]>([])
+    private let fallback: LogWriter?
+    /// Since the file could last be written.
+    private let lost = Mutex(0)
 
     init(_ target: LogFile) {
         self.target = Mutex(target)
         path = nil
+        fallback = nil
     }
 
     /// A writer of the file at `path`, which `open` opens.
-    init(path: String) {
+    /// - Parameter fallback: where it is told that lines are lost.
+    init(path: String, fallback: LogWriter) {
         target = Mutex(nil)
         self.path = path
+        self.fallback = fallback
     }
 
     /// The writer of the access log, to be opened; nil where there is none.
@@ -39,7 +45,7 @@ final class LogWriter: Sendable {
         switch place {
         case "off": nil
         case "stderr": standardError
-        case _: LogWriter(path: place)
+        case _: LogWriter(path: place, fallback: standardError)
         }
     }
 
@@ -94,7 +100,22 @@ final class LogWriter: Sendable {
         guard !waiting.isEmpty else { return }
         let file = target.withLock { $0 }
         let lost = file?.write(waiting.joined()) == true ? 0 : waiting.count
-        if lost > 0 { Self.dropped.wrappingAdd(lost, ordering: .relaxed) }
+        tell(lost)
+    }
+
+    /// Says when lines begin to be lost, and when they do not any more: one line for either, not one for each loss.
+    private func tell(_ count: Int) {
+        if count > 0 { Self.dropped.wrappingAdd(count, ordering: .relaxed) }
+        let (before, now) = lost.withLock { lost -> (Int, Int) in
+            let before = lost
+            lost = count > 0 ? lost + count : 0
+            return (before, lost)
+        }
+        guard let fallback, let path, (before == 0) != (now == 0) else { return }
+        fallback.write(
+            now > 0
+                ? "ballast: error: the log '\(path)' cannot be written; its lines are lost until it can\n"
+                : "ballast: info: the log '\(path)' is written again; \(before) lines were lost\n")
     }
 
     /// Waits until what was said is written, but not for a reader that is stuck.

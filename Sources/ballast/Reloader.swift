@@ -1,5 +1,5 @@
 // Reads the configuration again when it is told to: beside everything else, and with effect only if all of it is right.
-// One reload at a time; those that are asked for meanwhile are one more.
+// One reload at a time; those that are asked for meanwhile are one more. It never touches a request.
 import Balancing
 import Configuration
 import Dispatch
@@ -17,6 +17,12 @@ final class Reloader: Sendable {
         var settings: Settings
         var effective: EffectiveSettings
         var access: LogWriter?
+        /// Of logs that a reload has left: requests that began before still write there.
+        var former: [WeakWriter] = []
+    }
+
+    private struct WeakWriter: Sendable {
+        weak var writer: LogWriter?
     }
 
     private let origin: ConfigurationOrigin
@@ -48,6 +54,12 @@ final class Reloader: Sendable {
     /// The access log's writer in effect.
     var access: LogWriter? { state.withLock { $0.access } }
 
+    /// Waits until what was said in access logs is written.
+    func flush() {
+        let writers = state.withLock { state in state.former.compactMap(\.writer) + [state.access].compactMap { $0 } }
+        for writer in writers { writer.flush() }
+    }
+
     /// ballast is stopping: nothing is loaded any more.
     func end() { state.withLock { $0.isOver = true } }
 
@@ -71,11 +83,18 @@ final class Reloader: Sendable {
     private func load() {
         let began = Machine.monotonicTime
         do throws(Refusal) {
-            let loaded = try Loading.ready(from: origin)
+            if case .file("-", _) = origin {
+                throw Refusal(
+                    "the configuration came from standard input, which cannot be read again; give it in a file")
+            }
+            let (known, old) = state.withLock { ($0.effective, $0.settings) }
+            let inUse = [old.accessLog, old.pidFile ?? ""]
+            let loaded = try Loading.ready(from: origin, known: known, inUse: inUse)
             let settings = Loading.within(descriptors: Machine.raiseDescriptorLimit(), loaded.settings, log)
             let access = try accessLog(settings.accessLog)
             var proposal = shared.propose(settings, servers: loaded.servers, accessLog: access?.sink)
-            let opened = try Loading.openListeners(of: &proposal, shared, inherited: inherited)
+            try Loading.openListeners(of: &proposal, shared, inherited: inherited)
+            let opened = proposal.opened
             guard state.withLock({ !$0.isOver }) else { return }
             for line in loaded.warnings { log.say(.warning, line) }
             shared.adopt(proposal, now: Machine.monotonicTime) { [self] report in
@@ -103,7 +122,7 @@ final class Reloader: Sendable {
     }
 
     private func adopted(
-        _ loaded: Loading.Ready, _ settings: Settings, _ access: LogWriter?, _ opened: [OpenedPort], took: Duration,
+        _ loaded: Loading.Ready, _ settings: Settings, _ access: LogWriter?, _ opened: [OpenedListener], took: Duration,
         _ report: AdoptionReport
     ) {
         let (before, old) = state.withLock { ($0.effective, $0.settings) }
@@ -111,24 +130,27 @@ final class Reloader: Sendable {
         for key in Self.fixed(old, settings) {
             log.say(.warning, "'\(key)' takes effect with the next start, not by a reload")
         }
-        let changes = before.changes(to: loaded.effective)
+        let changes = before.changes(to: loaded.effective, except: Self.fixedKeys)
         for line in changes { log.say(.info, line) }
-        for port in opened { log.say(.info, port.announcement) }
+        for listener in opened { log.say(.info, listener.announcement) }
         let summary = changes.isEmpty ? "reloaded; nothing has changed" : "reloaded"
         log.say(
             .info,
             "\(summary), in \(Self.milliseconds(took)); no loop was held longer than \(Self.milliseconds(report.longestHold))"
         )
-        let isSameLog = old.accessLog == settings.accessLog
         state.withLock { state in
             // What only a start can change stays as it was, for the next comparison.
             var settings = settings
             (settings.threads, settings.pidFile, settings.user) = (old.threads, old.pidFile, old.user)
             state.settings = settings
             state.effective = loaded.effective
-            if !isSameLog { state.access = access }
+            if let former = state.access, former !== access {
+                state.former.removeAll { $0.writer == nil }
+                state.former.append(WeakWriter(writer: former))
+            }
+            state.access = access
         }
-        notifier.ready("reloaded")
+        notifier.reloaded("reloaded")
         finish()
     }
 
@@ -136,7 +158,7 @@ final class Reloader: Sendable {
         shared.noteRefusal()
         for line in refusal.lines { log.say(.error, line) }
         log.say(.error, "the configuration is refused; everything goes on as before")
-        notifier.ready("the last reload was refused")
+        notifier.reloaded("the last reload was refused")
         finish()
     }
 
@@ -148,13 +170,13 @@ final class Reloader: Sendable {
         if again { reload() }
     }
 
-    /// Keys that a reload cannot change, and that were changed.
+    /// Keys that a reload cannot change.
+    private static let fixedKeys = ["threads", "pid-file", "user"]
+
+    /// Those of them that were changed.
     private static func fixed(_ old: Settings, _ new: Settings) -> [String] {
-        var keys: [String] = []
-        if old.threads != new.threads { keys.append("threads") }
-        if old.pidFile != new.pidFile { keys.append("pid-file") }
-        if old.user != new.user { keys.append("user") }
-        return keys
+        let isChanged = [old.threads != new.threads, old.pidFile != new.pidFile, old.user != new.user]
+        return zip(fixedKeys, isChanged).filter(\.1).map(\.0)
     }
 
     private static func milliseconds(_ duration: Duration) -> String {

@@ -19,7 +19,9 @@ final class Signals {
 
         private let state = Mutex(State())
 
-        func set(_ number: Int32, _ body: @escaping @Sendable () -> Void) { state.withLock { $0.bodies[number] = body } }
+        func set(_ number: Int32, _ body: @escaping @Sendable () -> Void) {
+            state.withLock { $0.bodies[number] = body }
+        }
 
         func run(_ number: Int32) {
             let body = state.withLock { state -> (@Sendable () -> Void)? in

@@ -1,4 +1,4 @@
-// How ballast ends: told once it finishes what runs, told twice it ends at once.
+// How ballast ends: told once it finishes what runs, told twice it ends at once. It never ends the process itself.
 import Configuration
 import Dispatch
 import Engine
@@ -19,8 +19,8 @@ final class Stopping: Sendable {
         var isOver = false
     }
 
-    /// A wrapper may send a signal to the process and to its group: twice in one breath is once.
-    private static let breath = Duration.milliseconds(200)
+    /// A wrapper may send a signal to the process and to its group: twice in one repeatTime is once.
+    private static let repeatTime = Duration.milliseconds(200)
 
     /// - Parameter queue: where time limits come due.
     init(_ shared: Shared, _ reloader: Reloader, _ notifier: Notifier, _ log: EventLog, queue: DispatchQueue) {
@@ -37,7 +37,7 @@ final class Stopping: Sendable {
             defer { state.firstAt = state.firstAt ?? now }
             return state.firstAt
         }
-        if let firstAt, signal != .quit, now - firstAt < Self.breath { return }
+        if let firstAt, signal != .quit, now - firstAt < Self.repeatTime { return }
         reloader.end()
         guard firstAt == nil, signal != .quit else {
             log.say(.warning, "\(signal.name): stopping now")

@@ -23,9 +23,10 @@ func ready(_ origin: ConfigurationOrigin, isStart: Bool = false) -> Loading.Read
 
 /// Asks the ballast that runs with the configuration's pid file.
 func ask(_ request: Command.Request, _ origin: ConfigurationOrigin) {
-    let (path, mistakes) = Loading.pidFile(from: origin)
     // A configuration with mistakes is nothing to reload, but no reason not to stop.
-    if let mistakes, request == .reload || path == nil { refuse(mistakes.text) }
+    if request == .reload { _ = ready(origin) }
+    let (path, mistakes) = Loading.pidFile(from: origin)
+    if let mistakes, path == nil { refuse(mistakes.text) }
     guard let path else {
         refuse("ballast: -s needs the key 'pid-file' in the configuration: where the process is found\n")
     }

@@ -139,7 +139,7 @@ extension HealthMachine {
         var last = Aftermath()
         for _ in 0..<count {
             var exclusions = Exclusions()
-            for server in 1..<backend.servers.count { exclusions.insert(server) }
+            for server in 1..<backend.inflight.count { exclusions.insert(server) }
             guard backend.take(exclusions) == 0 else { return last }
             last = backend.give(0, .bad, now: now)
         }

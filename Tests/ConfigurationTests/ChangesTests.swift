@@ -8,7 +8,8 @@ import Testing
 /// The effective settings of `text`; every server resolved to loopback, so that its port tells it from others.
 private func effective(_ text: String, secret: String = "") throws -> EffectiveSettings {
     let sources = ConfigurationSources(
-        read: { path in Array((path == "main.ini" ? text : secret).utf8) }, names: { _ in [] }, environment: { _ in nil })
+        read: { path in Array((path == "main.ini" ? text : secret).utf8) }, names: { _ in [] },
+        environment: { _ in nil })
     var loader = SettingsLoader(sources: sources)
     guard case .loaded(let settings) = loader.load("main.ini") else {
         Issue.record("refused: \(text)")

@@ -105,11 +105,14 @@ def test_clients_that_wait_to_be_accepted_are_served(start, replicas):
     ballast = start(replicas[:1], "health = off", "threads = 1", "max-connections = 1")
     first = socket.create_connection(("127.0.0.1", ballast.port), timeout=patience)
     answer_on(first)
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     waiting = [socket.create_connection(("127.0.0.1", ballast.port), timeout=patience) for _ in range(20)]
     ballast.process.signal(signal.SIGTERM)
     ballast.process.line("TERM")
+    first.close()
     for connection in waiting:
         assert b"http/1.1 200 ok" in answer_on(connection)
+        connection.close()
     assert ballast.process.wait() == 0
 
 

@@ -39,6 +39,10 @@ public final class SimulatedNetwork: Network {
         return SocketID(rawValue: nextListener + 1)
     }
 
+    public func dropNewConnections(on listener: SocketID) {
+        if let index = index(listener) { world.stopListening(listeners[index].endpoint, self, listener.rawValue) }
+    }
+
     private func index(_ listener: SocketID) -> Int? { listeners.firstIndex { $0.handle == listener.rawValue } }
 
     public func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token) {

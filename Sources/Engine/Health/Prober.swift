@@ -14,14 +14,16 @@ final class Prober {
     init(_ worker: Worker) { self.worker = worker }
 
     /// Sees to it that `member` of `backend` is checked, or that it is not, as its plan says.
-    /// - Parameter delay: to the first check of one that was not checked before.
+    /// - Parameter number: of the probe among those that begin now. Thousands are not asked at the same moment, but a
+    ///   millisecond apart, as far as their rhythm reaches.
     /// - Returns: whether a probe was begun.
-    func look(at member: SharedServer, of backend: WorkerBackend, delay: Duration) -> Bool {
-        guard let server = backend.server(member.number) else { return false }
-        let isWanted = backend.plan.settings.health != .off && !member.isDisabled
+    func update(_ member: Member, of backend: WorkerBackend, number: Int) -> Bool {
+        guard let server = backend.server(member.shared.number) else { return false }
+        let settings = backend.plan.settings
+        let isWanted = settings.health != .off && !member.isDisabled
         switch (server.probe, isWanted) {
         case (let probe?, true):
-            probe.hurry()
+            probe.reschedule()
             return false
         case (let probe?, false):
             stop(probe)
@@ -29,7 +31,7 @@ final class Prober {
         case (nil, true):
             let probe = probes.insert { Probe(token: $0, backend: backend, server: server, worker: worker) }
             server.probe = probe
-            probe.schedule(after: min(delay, backend.plan.settings.healthEvery))
+            probe.schedule(after: .milliseconds(number % max(1, Int(settings.healthEvery / .milliseconds(1)))))
             return true
         case (nil, false):
             return false
@@ -86,7 +88,7 @@ final class Probe {
     }
 
     /// Its rhythm may have become faster.
-    func hurry() {
+    func reschedule() {
         let latest = worker.now + settings.healthEvery
         if check == nil, let deadline = alarm.deadline, deadline > latest { schedule(after: settings.healthEvery) }
     }
@@ -153,6 +155,6 @@ final class Probe {
         let aftermath = backend.shared.backend.recordCheck(
             of: server.number, result.verdict, note, lastByte: server.shared.lastByte)
         worker.carryOut(aftermath, backend.shared, reason: text)
-        if !aftermath.changes.isEmpty { worker.shared.noteVerdict() }
+        worker.shared.noteVerdict()
     }
 }

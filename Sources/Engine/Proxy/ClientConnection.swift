@@ -27,6 +27,8 @@ final class ClientConnection {
 
     let token: Token
     let listener: Listener
+    /// Where it was counted when it came.
+    let listenerMetrics: Counters<ListenerCounter>
     let identity: ClientIdentity
     var wire: Wire
     private(set) var state = State.head
@@ -56,6 +58,7 @@ final class ClientConnection {
     ) {
         self.token = token
         self.listener = listener
+        listenerMetrics = listener.metrics
         self.worker = worker
         wire = Wire(socket)
         awaitsHeadSince = worker.now
@@ -79,7 +82,7 @@ final class ClientConnection {
 
     /// Whether a request that ends now may be followed by another.
     var mayPersist: Bool {
-        !worker.isWindingDown && !listener.isDropped && requests < worker.plan.traffic.requestsPerConnection
+        !worker.isWindingDown && !listener.isRetired && requests < worker.plan.traffic.requestsPerConnection
     }
 
     // MARK: Events
@@ -324,7 +327,12 @@ final class ClientConnection {
 
     /// Ends at once whatever is under way: ballast is stopping now.
     func abort() {
-        if case .exchanging = state { driver?.abort() }
+        switch state {
+        case .exchanging: driver?.abort()
+        // An answer whose end the client has not taken yet.
+        case .closing where wire.hasOutput && !listener.isStats: worker.metrics.process.add(.cutAtStop)
+        case .closing, .head, .composing, .answering, .draining, .lingering: break
+        }
         // Whatever of that answer the socket took is on its way; nothing is waited for.
         if !isClosed { close() }
     }

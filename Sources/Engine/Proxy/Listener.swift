@@ -1,4 +1,6 @@
 // One listening socket of one worker: accepts clients, and stops while there is no room for more.
+import Addresses
+import Configuration
 import EventLoop
 import Metrics
 
@@ -7,22 +9,33 @@ final class Listener {
     private static let burst = 16
     /// How long accepting pauses when the system has nothing left for another connection.
     private static let pause = Duration.milliseconds(100)
+    /// For the handshakes under way when it stops listening.
+    private static let handshakeTime = Duration.milliseconds(100)
 
     let token: Token
     /// This worker's.
-    let metrics: Counters<ListenerCounter>
+    private(set) var metrics: Counters<ListenerCounter>
     /// What it is over reloads.
-    let shared: SharedListener
+    private(set) var shared: SharedListener
+    /// Where it is bound.
+    let endpoint: Endpoint
+    /// What the configuration says, for people.
+    var text: String
     /// The one that all its requests go to; nil where routes decide.
     var backend: WorkerBackend?
     private let socket: SocketID
-    /// The configuration names it no more: its connections end with their requests.
-    private(set) var isDropped = false
+    /// It is wanted no more: it closes when nobody waits to be accepted, and its connections with their requests.
+    private(set) var isRetired = false
     private var isAccepting = true
     private var warnedAt: Duration?
     private var alarm = Alarm()
 
-    init(token: Token, socket: SocketID, shared: SharedListener, worker: Int, backend: WorkerBackend?) {
+    init(
+        token: Token, socket: SocketID, endpoint: Endpoint, text: String, shared: SharedListener, worker: Int,
+        backend: WorkerBackend?
+    ) {
+        self.endpoint = endpoint
+        self.text = text
         self.token = token
         self.socket = socket
         self.shared = shared
@@ -59,7 +72,7 @@ final class Listener {
     private func warn(_ error: SystemError, _ worker: Worker) {
         if let warnedAt, worker.now - warnedAt < .seconds(60) { return }
         warnedAt = worker.now
-        worker.log.say(.warning, "\(shared.text): cannot accept: \(error); trying again every \(Self.pause)")
+        worker.log.say(.warning, "\(text): cannot accept: \(error); trying again every \(Self.pause)")
     }
 
     private func suspend(_ worker: Worker) {
@@ -73,12 +86,18 @@ final class Listener {
     func resume(_ worker: Worker) {
         guard !isAccepting, worker.hasRoomForClient(self) else { return }
         isAccepting = true
-        alarm.set(nil, token: token, in: &worker.timers)
+        alarm.set(isRetired ? worker.now + Self.handshakeTime : nil, token: token, in: &worker.timers)
         worker.network.setAccepting(true, on: socket, token: token)
     }
 
     func expire(_ time: Duration, _ worker: Worker) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
+        if isRetired, isAccepting {
+            handleReady(worker)
+            // Whoever is left waits for room.
+            if isAccepting { close(worker) }
+            return
+        }
         if worker.hasRoomForClient(self) {
             resume(worker)
         } else {
@@ -86,24 +105,35 @@ final class Listener {
         }
     }
 
-    /// Stops listening. Clients that the system has connected already are served first: a socket that closes before they
-    /// are accepted would reset them.
+    /// Stops listening, once those clients are accepted that have begun to connect: a socket that closes before would
+    /// reset them. Its connections stay until their next answer, which says that they close: one that was closed before
+    /// might have a request on its way.
+    func retire(_ worker: Worker) {
+        guard !isRetired else { return }
+        // A socket that was passed to the process is another's too: who waits there is served when it is taken up again.
+        guard shared.identity.inherited == nil else { return close(worker) }
+        isRetired = true
+        worker.network.dropNewConnections(on: socket)
+        handleReady(worker)
+        if isAccepting { alarm.set(worker.now + Self.handshakeTime, token: token, in: &worker.timers) }
+    }
+
+    /// Serves on as part of `wanted`, whose addresses include its own.
+    func join(_ wanted: ListenerPlan, backend: WorkerBackend?, worker: Int) {
+        shared = wanted.shared
+        metrics = wanted.shared.metrics[worker]
+        text = wanted.settings.text
+        self.backend = backend
+    }
+
+    /// Closes at once.
     func close(_ worker: Worker) {
-        while case .accepted(let client, let peer) = worker.network.accept(on: socket) {
-            worker.addClient(client, peer: peer, of: self)
-        }
+        isRetired = true
         alarm.set(nil, token: token, in: &worker.timers)
         // A socket that was passed to the process stays open elsewhere: closing this descriptor would not end its events.
         worker.network.setAccepting(false, on: socket, token: token)
         worker.network.close(socket, resetting: false)
         worker.listeners.remove(token)
-    }
-
-    /// Stops listening because the configuration says so. Its connections stay until their next answer, which says that
-    /// they close: one that was closed before might have a request on its way.
-    func drop(_ worker: Worker) {
-        isDropped = true
-        close(worker)
     }
 }
 

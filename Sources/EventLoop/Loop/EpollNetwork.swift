@@ -45,6 +45,8 @@ public final class EpollNetwork: Network {
         }
     }
 
+    public func dropNewConnections(on listener: SocketID) { Socket.dropNewConnections(listener.rawValue) }
+
     public func accept(on listener: SocketID) -> Acceptance {
         do {
             guard let (number, peer) = try Socket.accept(listener.rawValue) else { return .none }

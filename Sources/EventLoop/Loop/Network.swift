@@ -66,6 +66,8 @@ public protocol Network: AnyObject {
     func listen(_ socket: ListeningSocket, token: Token) throws(SystemError) -> SocketID
     /// Stops and resumes watching a listener; connections wait in its backlog meanwhile.
     func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token)
+    /// A listener that will close lets no connection begin any more; those that have begun still arrive.
+    func dropNewConnections(on listener: SocketID)
     func accept(on listener: SocketID) -> Acceptance
 
     /// Starts to connect; the socket becomes writable, or fails, when that is decided.

@@ -1,9 +1,9 @@
-// The user that the process becomes once its ports are open. It is looked up before, so that a wrong name stops the start.
+// The user that the process becomes once its ports are open. It is looked up before, so that a wrong name stops the start. It never
+// comes back from root's rights to them.
 import Glibc
 
 /// A user with a group.
-public struct Account: Sendable, CustomStringConvertible {
-    public let description: String
+public struct Account: Sendable {
     private let name: String
     private let user: uid_t
     private let group: gid_t
@@ -12,7 +12,6 @@ public struct Account: Sendable, CustomStringConvertible {
     public init?(_ text: String) {
         let parts = text.split(separator: ":").map(String.init)
         guard let first = parts.first, let entry = unsafe getpwnam(first) else { return nil }
-        description = text
         name = first
         user = unsafe entry.pointee.pw_uid
         guard parts.count > 1 else {
@@ -28,6 +27,15 @@ public struct Account: Sendable, CustomStringConvertible {
 
     /// The process may become others.
     public static var mayChange: Bool { geteuid() == 0 }
+
+    /// Runs `body` with the account's rights to files; for a process of root's, before it has threads that care.
+    public func temporarily(_ body: () -> Void) {
+        let (oldUser, oldGroup) = (geteuid(), getegid())
+        guard setegid(group) == 0, seteuid(user) == 0 else { return }
+        body()
+        _ = seteuid(oldUser)
+        _ = setegid(oldGroup)
+    }
 
     /// Becomes the account, in every thread, with no way back.
     public func become() throws(SystemError) {

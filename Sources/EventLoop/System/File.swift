@@ -4,10 +4,18 @@ import Glibc
 /// Reading files and writing lines.
 public enum File {
     /// All bytes of the file at `path`; `limit` guards against devices that never end.
-    public static func read(_ path: String, limit: Int = 16 << 20) throws(SystemError) -> [UInt8] {
-        let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    /// - Parameter waits: a pipe's writer is waited for; else anything but a regular file is refused.
+    public static func read(
+        _ path: String, limit: Int = 16 << 20, waits: Bool = true
+    ) throws(SystemError) -> [UInt8] {
+        let number = unsafe open(path, O_RDONLY | O_CLOEXEC | (waits ? 0 : O_NONBLOCK))
         guard number >= 0 else { throw .last("open") }
-        return try readAll(Descriptor(owning: number), limit)
+        let file = Descriptor(owning: number)
+        var about = stat()
+        if !waits, unsafe fstat(number, &about) == 0, about.st_mode & S_IFMT != S_IFREG {
+            throw SystemError(call: "open", code: about.st_mode & S_IFMT == S_IFDIR ? EISDIR : ESPIPE)
+        }
+        return try readAll(file, limit)
     }
 
     /// All bytes of standard input.

@@ -26,6 +26,9 @@ public final class NotifySocket: Sendable {
         if bytes[0] == UInt8(ascii: "@") { address.sun_path.0 = 0 }
         let number = clinux_datagram_socket(AF_UNIX)
         guard number >= 0 else { return nil }
+        // A manager that is busy is waited for, but not for ever.
+        var limit = timeval(tv_sec: 1, tv_usec: 0)
+        _ = unsafe setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         socket = Descriptor(owning: number)
         self.address = address
         self.watchdog = watchdog
@@ -40,7 +43,7 @@ public final class NotifySocket: Sendable {
         return .microseconds(microseconds)
     }
 
-    /// Sends `lines` as one datagram. A manager that does not take it has its own way to find out.
+    /// Sends `lines` as one datagram; blocks for a second at most, so never call it from a loop. A manager that does not take it has its own way to find out.
     public func send(_ lines: String) {
         var address = address
         let bytes = Array(lines.utf8)

@@ -1,7 +1,9 @@
 // Names to addresses by the system's resolver. It blocks: never called from a loop.
 public import Addresses
 import CLinux
+import Dispatch
 import Glibc
+import Synchronization
 
 /// Looks names up.
 public enum Resolver {
@@ -11,6 +13,26 @@ public enum Resolver {
         public let reason: String
         public var description: String { "cannot resolve '\(name)': \(reason)" }
     }
+
+    /// What each of `names` leads to, looked up side by side: one that is slow keeps nobody but itself waiting.
+    public static func resolve(_ names: [String]) -> [String: Result<[IPAddress], Failure>] {
+        let results = Mutex<[String: Result<[IPAddress], Failure>]>([:])
+        let queue = DispatchQueue(label: "ballast.resolver", attributes: .concurrent)
+        let group = DispatchGroup()
+        let places = DispatchSemaphore(value: atOnce)
+        for name in Set(names) where IPAddress(name) == nil {
+            places.wait()
+            queue.async(group: group) {
+                let result = Result { () throws(Failure) in try addresses(of: name) }
+                results.withLock { $0[name] = result }
+                places.signal()
+            }
+        }
+        group.wait()
+        return results.withLock { $0 }
+    }
+
+    private static let atOnce = 32
 
     /// Every address of `name`, in the resolver's order, each once.
     public static func addresses(of name: String) throws(Failure) -> [IPAddress] {

@@ -25,6 +25,9 @@ enum Socket {
         return socket
     }
 
+    /// Lets a listening socket finish the connections that have begun, and begin no more.
+    static func dropNewConnections(_ number: Int32) { _ = clinux_drop_syns(number) }
+
     /// Makes a socket from elsewhere like our own: non-blocking, closed on exec, with TCP_NODELAY to be inherited.
     static func adopt(_ number: Int32) throws(SystemError) {
         var isListening: Int32 = 0

@@ -45,8 +45,16 @@ public struct ListenerSettings: Equatable, Sendable {
 extension ListenerSettings {
     /// A client's connection could mean either: "all of this machine" holds every single address of it as well.
     public func overlaps(_ other: ListenerSettings) -> Bool {
-        port != 0 && port == other.port && (address == other.address || address == nil || other.address == nil)
+        guard port != 0, port == other.port else { return false }
+        guard let address, let theirs = other.address else { return true }
+        return address == theirs || address.isUnspecified && address.mayHold(theirs)
+            || theirs.isUnspecified && theirs.mayHold(address)
     }
+}
+
+extension IPAddress {
+    /// Being "all addresses": of IPv6 with those of IPv4, or of IPv4 alone.
+    fileprivate func mayHold(_ other: IPAddress) -> Bool { !isIPv4 || other.isIPv4 }
 }
 
 /// One `server`, or one address of `servers`: a host that may still need resolving.

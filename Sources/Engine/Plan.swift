@@ -88,6 +88,19 @@ struct ListenerPlan: Sendable {
     let shared: SharedListener
 }
 
+extension ListenerPlan {
+    /// A socket bound to the one address of `endpoint` serves this listener as well, which asks for that address or for all.
+    /// The system prefers it to a socket of all addresses; and closing it would reset who is just connecting there.
+    func covers(_ endpoint: Endpoint, of other: SharedListener) -> Bool {
+        guard settings.inherited == nil, other.identity.inherited == nil, settings.port == endpoint.port,
+            settings.port != 0,
+            other.identity.isStats == shared.identity.isStats, !endpoint.address.isUnspecified
+        else { return false }
+        guard let address = settings.address, address != endpoint.address else { return true }
+        return address.isUnspecified && (!address.isIPv4 || endpoint.address.isIPv4)
+    }
+}
+
 /// A configuration ready for use.
 public final class Plan: Sendable {
     public let backends: [BackendPlan]

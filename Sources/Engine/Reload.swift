@@ -142,6 +142,11 @@ extension Shared {
     ) throws(ListenFailure) {
         let held = (plan?.listeners ?? []).filter(\.shared.isOpen).map(\.settings)
         for listener in proposal.plan.listeners where !listener.shared.isOpen {
+            // A socket of that very address may be there already, as part of a listener for all of them.
+            let isHeld = self.held.contains {
+                listener.covers($0.endpoint, of: $0.listener) && $0.endpoint.address == listener.settings.address
+            }
+            if isHeld { continue }
             // An address that this process holds in part already is free to it alone.
             let isOurs = held.contains { $0.overlaps(listener.settings) }
             do throws(ListenFailure) {
@@ -220,7 +225,7 @@ extension Shared {
             longest = max(longest, hold)
             if !aftermath.isEmpty { send(.happened(backend.shared, aftermath), to: 0) }
         }
-        for opened in proposal.opened { opened.shared.setOpen() }
+        hold(proposal.opened, for: proposal.plan)
         let replaced = setPlan(proposal.plan)
         let adoption = Adoption(
             proposal, replacing: replaced, workerCount: metrics.count, longestHold: longest, done: done)

@@ -31,6 +31,8 @@ public final class Shared: Sendable {
         var backends: [WeakBackend] = []
         /// Every listener with connections, named by the configuration or not.
         var listeners: [WeakListener] = []
+        /// Every port that listens for the plan.
+        var held: [HeldPort] = []
         var isDraining = false
         /// One round of checks was done once. Servers that come later make nobody wait.
         var hasBeenReady = false
@@ -38,6 +40,12 @@ public final class Shared: Sendable {
         /// Seconds since 1970.
         var loadedAt = 0.0
         var wasLastLoadAccepted = true
+    }
+
+    /// A port with the listener that it serves.
+    struct HeldPort: Sendable {
+        let endpoint: Endpoint
+        let listener: SharedListener
     }
 
     private struct WeakBackend: Sendable {
@@ -128,6 +136,23 @@ public final class Shared: Sendable {
             states.wasLastLoadAccepted = true
             return states.plan
         }
+    }
+
+    /// Ports that listen.
+    var held: [HeldPort] { states.withLock { $0.held } }
+
+    /// Ports that listen from now on, as workers find it out by themselves: those of listeners that stay, and those of one
+    /// address that a listener of the plan covers.
+    func hold(_ opened: [OpenedListener], for plan: Plan) {
+        let all = held + opened.map { HeldPort(endpoint: $0.endpoint, listener: $0.shared) }
+        let next = all.compactMap { port -> HeldPort? in
+            let wanted =
+                plan.listeners.first { $0.shared === port.listener }
+                ?? plan.listeners.first { $0.covers(port.endpoint, of: port.listener) }
+            return wanted.map { HeldPort(endpoint: port.endpoint, listener: $0.shared) }
+        }
+        for port in next { port.listener.setOpen() }
+        states.withLock { $0.held = next }
     }
 
     /// A configuration was refused: nothing has changed but this.

@@ -1,6 +1,5 @@
 // How a worker goes over to another plan: requests that begin from now on go by it; what the plan leaves to be closed and
 // begun follows in small pieces, turn by turn, so that no stream waits for it. It never fails.
-import Addresses
 import Balancing
 import Configuration
 import EventLoop
@@ -15,19 +14,6 @@ struct AdoptionProgress {
     var backend = 0
     var member = 0
     var probesBegun = 0
-}
-
-extension ListenerPlan {
-    /// It serves the one address of `listener`, and others. The system prefers the socket of that address; closing it
-    /// would reset who is just connecting there.
-    fileprivate func includes(_ listener: Listener) -> Bool {
-        let identity = listener.shared.identity
-        guard identity.inherited == nil, identity.isStats == shared.identity.isStats, settings.inherited == nil,
-            settings.port == listener.endpoint.port, !listener.endpoint.address.isUnspecified
-        else { return false }
-        guard let address = settings.address else { return true }
-        return address.isUnspecified && (!address.isIPv4 || listener.endpoint.address.isIPv4)
-    }
 }
 
 extension Worker {
@@ -68,8 +54,8 @@ extension Worker {
             if let wanted = plan.listeners.first(where: { $0.shared === listener.shared }) {
                 listener.text = wanted.settings.text
                 listener.backend = backend(of: wanted.role)
-            } else if let wider = plan.listeners.first(where: { $0.includes(listener) }) {
-                listener.join(wider, backend: backend(of: wider.role), worker: index)
+            } else if let other = plan.listeners.first(where: { $0.covers(listener.endpoint, of: listener.shared) }) {
+                listener.join(other, backend: backend(of: other.role), worker: index)
             } else {
                 listener.retire(self)
             }

@@ -1,6 +1,7 @@
 """Reloads on the real binary: nothing is cut, failed or run twice; a mistake changes nothing."""
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -163,6 +164,86 @@ def test_listeners_come_and_go(start, replicas):
     assert read_all(second) == b""
     # The one that stayed is the same socket, and its connections go on.
     assert b"connection: close" not in answer_on(kept)
+
+
+def test_an_address_that_becomes_all_addresses_resets_nobody(start, replicas):
+    ballast = start(replicas[:1], "health = off")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    forms = [f"127.0.0.1:{port}", f"0.0.0.0:{port}", f":{port}"]
+    ballast.reload(replicas[:1], "health = off", f"listen = {forms[0]}")
+    isOver = threading.Event()
+    ends = []
+
+    def clients():
+        while not isOver.is_set():
+            with socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
+                connection.sendall(b"GET /predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                ends.append(read_all(connection)[:15])
+
+    threads = [threading.Thread(target=clients) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(60):
+        ballast.reload(replicas[:1], "health = off", f"listen = {forms[(number + 1) % 3]}")
+    isOver.set()
+    for thread in threads:
+        thread.join(patience)
+    assert set(ends) == {b"HTTP/1.1 200 OK"} and len(ends) > 50
+    # However often it changed, each worker has one socket for each form at most.
+    def listening():
+        told = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True).stdout
+        return len(told.splitlines())
+
+    wait_until(lambda: 0 < listening() <= 2 * (os.cpu_count() or 1), "retired sockets to close")
+
+
+def test_pipes_are_not_waited_for(start, replicas, tmp_path):
+    ballast = start(replicas[:1])
+    text = ballast.file.read_text()
+    ballast.file.unlink()
+    os.mkfifo(ballast.file)
+    assert any("cannot read the file" in line for line in ballast.reload(refused=True))
+    ballast.file.unlink()
+    ballast.file.write_text(text)
+    ballast.reload()
+
+
+def test_standard_input_cannot_be_read_again(replicas):
+    process = Process([binary, "-c", "-"], stream="stderr", stdin=subprocess.PIPE)
+    try:
+        process.process.stdin.write(
+            f"listen = 127.0.0.1:0\nservers = 127.0.0.1:{replicas[0].port}\n[stats]\nlisten = off\n")
+        process.process.stdin.close()
+        process.line("is ready")
+        process.signal(signal.SIGHUP)
+        process.line("came from standard input, which cannot be read again")
+    finally:
+        process.kill()
+
+
+def test_a_name_that_moves_is_told_apart(start, replicas):
+    one, two = replicas[:2]
+    ballast = start([], *backend(f"server = gpu 127.0.0.1:{one.port}"))
+    held = threading.Thread(target=lambda: requests.get(ballast.url + "/steps/moved?count=2", timeout=patience))
+    held.start()
+    wait_until(lambda: ballast.metric("ballast_server_inflight_requests", server="gpu") == 1, "a stream")
+    ballast.reload([], *backend(f"server = gpu 127.0.0.1:{two.port}"))
+    text = requests.get(ballast.stats + "/metrics", timeout=patience).text
+    names = [line.rpartition(" ")[0] for line in text.splitlines() if "server=" in line]
+    assert len(names) == len(set(names))
+    assert ballast.metric("ballast_server_state", server=f"gpu@127.0.0.1:{one.port}", state="draining") == 1
+    requests.post(f"{one.url}/confirm/moved/0", timeout=patience)
+    held.join(patience)
+
+
+def test_a_log_that_loses_lines_says_so_once(start, replicas):
+    ballast = start(replicas[:1], "access-log = /dev/full", "health = off")
+    for _ in range(20):
+        requests.get(ballast.url + "/predict", timeout=patience)
+    ballast.process.line("error: the log '/dev/full' cannot be written; its lines are lost until it can")
+    wait_until(lambda: ballast.metric("ballast_log_lines_dropped_total") == 20, "every lost line to be counted")
+    assert sum("/dev/full" in line for line in ballast.process.lines) == 1
 
 
 MISTAKES = [

@@ -157,6 +157,11 @@ def test_it_is_asked_by_its_pid_file(start, replicas, tmp_path):
     assert ballast.process.wait() == 0
     assert not pid.exists()
     assert "no ballast runs with the pid file" in ask("stop", 1)
+    # Another's file is not written over, and not removed.
+    ballast.write(replicas[:1], f"pid-file = {pid}")
+    pid.write_text("precious\n")
+    refused = subprocess.run([binary, "-c", ballast.file], capture_output=True, text=True, timeout=patience)
+    assert refused.returncode == 1 and "holds something else" in refused.stderr and pid.read_text() == "precious\n"
     # A file left behind by one that was killed names nobody, whoever has its number now.
     pid.write_text(f"{os.getpid()}\n")
     assert "no ballast runs" in ask("quit", 1)

@@ -45,6 +45,24 @@ class ServiceManager:
         return wait_until(find, f"{text} in {[message for _, message in self.told]}")
 
 
+def test_it_is_ready_though_a_server_takes_no_requests(start, replicas, tmp_path):
+    manager = ServiceManager(tmp_path)
+    port = replicas[0].port
+    start([], f"server = drained 127.0.0.1:{port} weight=0", env=manager.environment)
+    manager.wait("READY=1")
+
+
+def test_a_reload_during_the_start_does_not_say_ready(start, replicas, scripted, tmp_path):
+    manager = ServiceManager(tmp_path)
+    silent = scripted(lambda connection, _: connection.recv(1))
+    ballast = start([replicas[0], silent], "health-timeout = 100s", env=manager.environment)
+    ballast.reload([replicas[0], silent], "health-timeout = 100s", "maxconn = 3")
+    assert not any("READY=1" in message for _, message in manager.told)
+    # Without the server that was waited for, one round is done.
+    ballast.reload(replicas[:1])
+    manager.wait("READY=1")
+
+
 @pytest.mark.parametrize("abstract", [False, True], ids=["path", "abstract"])
 def test_it_says_when_it_is_ready_reloads_and_stops(start, replicas, scripted, tmp_path, abstract):
     manager = ServiceManager(tmp_path, abstract)
@@ -150,7 +168,7 @@ def test_sockets_are_found_by_name(replicas, tmp_path):
     ports = [listener.getsockname()[1] for listener in listeners]
     file = tmp_path / "a.ini"
     file.write_text(
-        f"listen = systemd:web\nservers = 127.0.0.1:{replicas[0].port}\n[stats]\nlisten = systemd:page\nauth = none\n")
+        f"threads = 2\nlisten = systemd:web\nservers = 127.0.0.1:{replicas[0].port}\n[stats]\nlisten = systemd:page\nauth = none\n")
     words = passed(listeners, ["page", "web", "spare"], [binary, "-c", file])
     # A client that came before ballast did waits in the socket, and is served.
     early = socket.create_connection(("127.0.0.1", ports[1]), timeout=patience)
@@ -177,6 +195,7 @@ def test_sockets_are_found_by_name(replicas, tmp_path):
         file.write_text(text)
         process.signal(signal.SIGHUP)
         assert read_all(waiting).startswith(b"HTTP/1.1 200 ")
+        assert not any("cannot watch" in line for line in process.lines)
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
     finally:

@@ -140,15 +140,15 @@ extension Shared {
         of proposal: inout Proposal, inherited: [InheritedSocket] = [],
         open: (_ endpoint: Endpoint, _ joining: Bool) throws(SystemError) -> ListeningSocket
     ) throws(ListenFailure) {
-        let held = (plan?.listeners ?? []).filter(\.shared.isOpen).map(\.settings)
+        let listening = (plan?.listeners ?? []).filter(\.shared.isOpen).map(\.settings)
         for listener in proposal.plan.listeners where !listener.shared.isOpen {
             // A socket of that very address may be there already, as part of a listener for all of them.
-            let isHeld = self.held.contains {
+            let isHeld = held.contains {
                 listener.covers($0.endpoint, of: $0.listener) && $0.endpoint.address == listener.settings.address
             }
             if isHeld { continue }
             // An address that this process holds in part already is free to it alone.
-            let isOurs = held.contains { $0.overlaps(listener.settings) }
+            let isOurs = listening.contains { $0.overlaps(listener.settings) }
             do throws(ListenFailure) {
                 proposal.opened += try openings(of: listener, isOurs, inherited, open)
             } catch {

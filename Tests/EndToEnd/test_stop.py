@@ -116,6 +116,22 @@ def test_clients_that_wait_to_be_accepted_are_served(start, replicas):
     assert ballast.process.wait() == 0
 
 
+def test_a_full_line_of_clients_is_served_to_its_end(start, replicas):
+    """More than are accepted at a time, and each connected before the signal."""
+    ballast = start(replicas, "health = off", "threads = 1")
+    ballast.process.signal(signal.SIGSTOP)
+    waiting = [socket.create_connection(("127.0.0.1", ballast.port), timeout=patience) for _ in range(300)]
+    for connection in waiting:
+        connection.sendall(b"GET /predict HTTP/1.1\r\nHost: a\r\n\r\n")
+    ballast.process.signal(signal.SIGTERM)
+    ballast.process.signal(signal.SIGCONT)
+    for connection in waiting:
+        answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        connection.close()
+    assert ballast.process.wait() == 0
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_second_signal_ends_it_now(start, replicas, second):
     ballast = start(replicas[:1], "health = off")

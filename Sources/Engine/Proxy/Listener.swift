@@ -46,26 +46,29 @@ final class Listener {
     /// It serves ballast's own page.
     var isStats: Bool { shared.identity.isStats }
 
-    func handleReady(_ worker: Worker) {
+    /// Accepts those who wait, so many at a time; true when nobody waits any more.
+    @discardableResult
+    func handleReady(_ worker: Worker) -> Bool {
         for _ in 0..<Self.burst {
             if isStats, !worker.hasRoomForClient(self) { worker.makeRoomForStats() }
             guard worker.hasRoomForClient(self) else {
                 worker.metrics.process.add(.acceptLimit)
                 suspend(worker)
-                return
+                return false
             }
             switch worker.network.accept(on: socket) {
             case .accepted(let client, let peer):
                 worker.addClient(client, peer: peer, of: self)
             case .none:
-                return
+                return true
             case .failed(let error):
                 worker.metrics.process.add(ProcessCounter(error))
                 warn(error, worker)
                 suspend(worker)
-                return
+                return false
             }
         }
+        return false
     }
 
     /// One line for a time of need, not one for each try.
@@ -93,9 +96,11 @@ final class Listener {
     func expire(_ time: Duration, _ worker: Worker) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
         if isRetired, isAccepting {
-            handleReady(worker)
-            // Whoever is left waits for room.
-            if isAccepting { close(worker) }
+            if handleReady(worker) {
+                close(worker)
+            } else if isAccepting {
+                alarm.set(worker.now + .milliseconds(1), token: token, in: &worker.timers)
+            }
             return
         }
         if worker.hasRoomForClient(self) {

@@ -151,12 +151,27 @@ enum Loading {
     ) throws(Refusal) {
         do throws(ListenFailure) {
             try shared.openListeners(of: &proposal, inherited: inherited) { endpoint, joining throws(SystemError) in
-                try ListeningSocket(on: endpoint, joining: joining)
+                try open(endpoint, joining: joining)
             }
         } catch {
             throw Refusal("\(error)")
         }
     }
+
+    /// Opens a port; waits a moment for one that a stopping ballast is about to close.
+    private static func open(_ endpoint: Endpoint, joining: Bool) throws(SystemError) -> ListeningSocket {
+        for _ in 1..<openTries {
+            do throws(SystemError) {
+                return try ListeningSocket(on: endpoint, joining: joining)
+            } catch {
+                guard error.code == SystemError.addressInUse else { throw error }
+                Machine.pause(.milliseconds(50))
+            }
+        }
+        return try ListeningSocket(on: endpoint, joining: joining)
+    }
+
+    private static let openTries = 6
 
     // MARK: Names
 

@@ -132,6 +132,32 @@ def test_a_full_line_of_clients_is_served_to_its_end(start, replicas):
     assert ballast.process.wait() == 0
 
 
+def test_the_next_one_starts_while_the_last_one_finishes(start, replicas, tmp_path):
+    """As a script does it: TERM, and start anew at once; a stream of the old one goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    file = tmp_path / "a.ini"
+    file.write_text(f"listen = 127.0.0.1:{port}\nservers = 127.0.0.1:{replicas[0].port}\n[stats]\nlisten = off\n")
+    old = Process([binary, "-c", file], stream="stderr")
+    old.line("is ready")
+    answer = requests.get(f"http://127.0.0.1:{port}/endless/next", stream=True, timeout=patience)
+    pieces = answer.iter_content(8)
+    next(pieces)
+    old.signal(signal.SIGTERM)
+    new = Process([binary, "-c", file], stream="stderr")
+    try:
+        new.line("is ready")
+        assert requests.get(f"http://127.0.0.1:{port}/predict", timeout=patience).status_code == 200
+        next(pieces)
+        answer.close()
+        assert old.wait() == 0
+        new.signal(signal.SIGTERM)
+        assert new.wait() == 0
+    finally:
+        old.kill()
+        new.kill()
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_second_signal_ends_it_now(start, replicas, second):
     ballast = start(replicas[:1], "health = off")

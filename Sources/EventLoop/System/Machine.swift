@@ -62,6 +62,9 @@ public enum Machine {
         return Int(clamping: limit.rlim_cur)
     }
 
+    /// Lets the calling thread sleep; never call it from a loop.
+    public static func pause(_ duration: Duration) { usleep(UInt32(clamping: Int(duration / .microseconds(1)))) }
+
     /// Whether IPv6 sockets can be made here.
     public static var hasIPv6: Bool { Socket.hasIPv6 }
 

@@ -89,15 +89,18 @@ struct ListenerPlan: Sendable {
 }
 
 extension ListenerPlan {
-    /// A socket bound to the one address of `endpoint` serves this listener as well, which asks for that address or for all.
-    /// The system prefers it to a socket of all addresses; and closing it would reset who is just connecting there.
+    /// The address that its own socket is bound to.
+    var address: IPAddress { settings.address ?? (Machine.hasIPv6 ? .anyIPv6 : .anyIPv4) }
+
+    /// A socket bound to `endpoint` serves this listener as well, which asks for that address or for more. The system
+    /// prefers it to the socket of more addresses; and closing it would reset who is just connecting there.
     func covers(_ endpoint: Endpoint, of other: SharedListener) -> Bool {
         guard settings.inherited == nil, other.identity.inherited == nil, settings.port == endpoint.port,
             settings.port != 0,
-            other.identity.isStats == shared.identity.isStats, !endpoint.address.isUnspecified
+            other.identity.isStats == shared.identity.isStats
         else { return false }
-        guard let address = settings.address, address != endpoint.address else { return true }
-        return address.isUnspecified && (!address.isIPv4 || endpoint.address.isIPv4)
+        return address == endpoint.address
+            || address.isUnspecified && (!address.isIPv4 || endpoint.address.isIPv4)
     }
 }
 

@@ -144,7 +144,7 @@ extension Shared {
         for listener in proposal.plan.listeners where !listener.shared.isOpen {
             // A socket of that very address may be there already, as part of a listener for all of them.
             let isHeld = held.contains {
-                listener.covers($0.endpoint, of: $0.listener) && $0.endpoint.address == listener.settings.address
+                listener.covers($0.endpoint, of: $0.listener) && $0.endpoint.address == listener.address
             }
             if isHeld { continue }
             // An address that this process holds in part already is free to it alone.
@@ -177,9 +177,8 @@ extension Shared {
                 }
                 guard !found.isEmpty else { throw SystemError(call: "listen", code: SystemError.noEntry) }
             } else {
-                let address = settings.address ?? (Machine.hasIPv6 ? .anyIPv6 : .anyIPv4)
                 // The first tells the port when 0 was asked for; the others join it there.
-                var sockets = [try open(Endpoint(address, port: settings.port), isOurs)]
+                var sockets = [try open(Endpoint(listener.address, port: settings.port), isOurs)]
                 for _ in 1..<count { sockets.append(try open(sockets[0].endpoint, true)) }
                 found.append(sockets)
             }

@@ -183,28 +183,26 @@ enum Loading {
         of backend: BackendSettings, before: [Server], _ names: [String: Result<[IPAddress], Resolver.Failure>],
         mistakes: inout String
     ) -> [Server] {
-        let known = Dictionary(before.map { ($0.name, $0.endpoint) }) { first, _ in first }
-        var servers: [Server] = []
-        var endpoints: [String: Endpoint] = [:]
-        // What the entries that share a host name have of its addresses already.
-        var taken: [String: [IPAddress]] = [:]
+        var choices = AddressChoices(before)
+        var found: [(entry: ServerSettings, addresses: [IPAddress])] = []
         for entry in backend.servers {
-            let addresses: [IPAddress]
             do throws(Resolver.Failure) {
-                if let result = names[entry.host] {
-                    addresses = try result.get()
-                } else {
-                    addresses = try Resolver.addresses(of: entry.host)
-                }
+                let addresses =
+                    if let result = names[entry.host] { try result.get() } else {
+                        try Resolver.addresses(of: entry.host)
+                    }
+                found.append((entry, addresses))
+                if !entry.isEachAddress { choices.keep(for: entry, of: addresses) }
             } catch {
                 mistakes += "\(entry.position): error: \(error)\n"
-                continue
             }
+        }
+        var servers: [Server] = []
+        var endpoints: [String: Endpoint] = [:]
+        for (entry, addresses) in found {
             guard entry.isEachAddress else {
                 let name = entry.name ?? entry.authority
-                let address = choose(
-                    addresses, known: known[name]?.address, taken: &taken[entry.authority, default: []])
-                let endpoint = Endpoint(address, port: entry.port)
+                let endpoint = Endpoint(choices.address(for: entry, of: addresses), port: entry.port)
                 endpoints[name] = endpoint
                 servers.append(
                     Server(
@@ -226,15 +224,43 @@ enum Loading {
         }
         return servers
     }
+}
 
-    /// One of a name's addresses for one of its servers: the one that it has, else one that no other has. Resolvers turn
-    /// their answers, and a server whose address changes is another one.
-    private static func choose(_ addresses: [IPAddress], known: IPAddress?, taken: inout [IPAddress]) -> IPAddress {
-        let free = addresses.filter { [taken] in !taken.contains($0) }.sorted { $0.bits < $1.bits }
-        let all = addresses.sorted { $0.bits < $1.bits }
-        let kept = known.flatMap { free.contains($0) ? $0 : nil }
-        let chosen = kept ?? free.first ?? all[taken.count % all.count]
-        taken.append(chosen)
-        return chosen
+/// Which of a name's addresses each of its servers gets: the one that it has, else one that no other has. Resolvers turn
+/// their answers, and a server whose address changes is another one.
+private struct AddressChoices {
+    /// By server.
+    private let known: [String: IPAddress]
+    private var kept: [String: IPAddress] = [:]
+    /// By host and port.
+    private var taken: [String: [IPAddress]] = [:]
+    private var turns: [String: Int] = [:]
+
+    init(_ before: [Server]) {
+        known = Dictionary(before.map { ($0.name, $0.endpoint.address) }) { first, _ in first }
+    }
+
+    /// Keeps what the server has, if its name still leads there; for every server, before the first one gets another.
+    mutating func keep(for entry: ServerSettings, of addresses: [IPAddress]) {
+        let name = entry.name ?? entry.authority
+        guard let address = known[name], addresses.contains(address),
+            taken[entry.authority]?.contains(address) != true
+        else { return }
+        kept[name] = address
+        taken[entry.authority, default: []].append(address)
+    }
+
+    mutating func address(for entry: ServerSettings, of addresses: [IPAddress]) -> IPAddress {
+        if let address = kept[entry.name ?? entry.authority] { return address }
+        let sorted = addresses.sorted { $0.bits < $1.bits }
+        let others = taken[entry.authority, default: []]
+        if let free = sorted.first(where: { !others.contains($0) }) {
+            taken[entry.authority, default: []].append(free)
+            return free
+        }
+        // More servers than addresses: they go round.
+        let turn = turns[entry.authority, default: 0]
+        turns[entry.authority] = turn + 1
+        return sorted[turn % sorted.count]
     }
 }

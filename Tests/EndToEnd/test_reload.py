@@ -237,6 +237,47 @@ def test_a_name_that_moves_is_told_apart(start, replicas):
     held.join(patience)
 
 
+def test_servers_of_one_name_keep_their_addresses(start, tmp_path):
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"]).returncode != 0:
+        pytest.skip("NOT TESTED: a mount namespace of its own needs root")
+    hosts = tmp_path / "hosts"
+
+    def lead_to(*numbers):
+        hosts.write_text("127.0.0.1 localhost\n" + "".join(f"127.0.0.{number} fleet\n" for number in numbers))
+
+    lead_to(2, 3, 4)
+    inside = ["unshare", "-m", "bash", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "bash"]
+    lines = ["health = off", *backend(*(f"server = n{number} fleet:8000" for number in range(3)))]
+    ballast = start([], *lines, prefix=inside)
+
+    def told():
+        return [line.partition("chat: ")[2] for line in ballast.reload() if "chat: " in line]
+
+    lead_to(4, 2, 3)
+    assert told() == []
+    lead_to(3, 4, 5)
+    assert told() == ["n0 127.0.0.2:8000 → 127.0.0.5:8000"]
+    lead_to(5, 4)
+    assert told() == ["n1 127.0.0.3:8000 → 127.0.0.4:8000"]
+    ballast.reload([], "health = off", *backend("server = n1 fleet:8000", "server = n2 fleet:8000"))
+    lead_to(4, 5, 6)
+    assert told() == []
+
+
+def test_a_listener_is_dropped_and_put_back_at_once(start, replicas):
+    ballast = start(replicas[:1], "max-connections = 1")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    held = socket.create_connection(("127.0.0.1", ballast.port), timeout=patience)
+    answer_on(held)
+    for _ in range(5):
+        ballast.reload(replicas[:1], "max-connections = 1", f"listen = 127.0.0.1:{port}")
+        # It waits because there is no room; dropped, it is served.
+        waiting = socket.create_connection(("127.0.0.1", port), timeout=patience)
+        ballast.reload(replicas[:1], "max-connections = 1")
+        assert b"connection: close" in answer_on(waiting)
+
+
 def test_a_log_that_loses_lines_says_so_once(start, replicas):
     ballast = start(replicas[:1], "access-log = /dev/full", "health = off")
     for _ in range(20):

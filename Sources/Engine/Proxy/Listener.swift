@@ -46,29 +46,33 @@ final class Listener {
     /// It serves ballast's own page.
     var isStats: Bool { shared.identity.isStats }
 
-    /// Accepts those who wait, so many at a time; true when nobody waits any more.
+    /// What one try to accept came to.
+    enum Attempt { case nobodyWaits, othersWait, failed }
+
+    /// Accepts those who wait, so many at a time.
     @discardableResult
-    func handleReady(_ worker: Worker) -> Bool {
+    func handleReady(_ worker: Worker) -> Attempt {
         for _ in 0..<Self.burst {
             if isStats, !worker.hasRoomForClient(self) { worker.makeRoomForStats() }
-            guard worker.hasRoomForClient(self) else {
+            // Those who have begun to connect are served, whatever the limit: else they would be reset.
+            guard isRetired || worker.hasRoomForClient(self) else {
                 worker.metrics.process.add(.acceptLimit)
                 suspend(worker)
-                return false
+                return .failed
             }
             switch worker.network.accept(on: socket) {
             case .accepted(let client, let peer):
                 worker.addClient(client, peer: peer, of: self)
             case .none:
-                return true
+                return .nobodyWaits
             case .failed(let error):
                 worker.metrics.process.add(ProcessCounter(error))
                 warn(error, worker)
                 suspend(worker)
-                return false
+                return .failed
             }
         }
-        return false
+        return .othersWait
     }
 
     /// One line for a time of need, not one for each try.
@@ -87,19 +91,18 @@ final class Listener {
 
     /// Accepts again, if it had stopped: after a while, or because a client has left.
     func resume(_ worker: Worker) {
-        guard !isAccepting, worker.hasRoomForClient(self) else { return }
+        guard !isAccepting, !isRetired, worker.hasRoomForClient(self) else { return }
         isAccepting = true
-        alarm.set(isRetired ? worker.now + Self.handshakeTime : nil, token: token, in: &worker.timers)
+        alarm.set(nil, token: token, in: &worker.timers)
         worker.network.setAccepting(true, on: socket, token: token)
     }
 
     func expire(_ time: Duration, _ worker: Worker) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
-        if isRetired, isAccepting {
-            if handleReady(worker) {
-                close(worker)
-            } else if isAccepting {
-                alarm.set(worker.now + .milliseconds(1), token: token, in: &worker.timers)
+        if isRetired {
+            switch handleReady(worker) {
+            case .nobodyWaits, .failed: close(worker)
+            case .othersWait: alarm.set(worker.now + .milliseconds(1), token: token, in: &worker.timers)
             }
             return
         }
@@ -120,7 +123,7 @@ final class Listener {
         isRetired = true
         worker.network.dropNewConnections(on: socket)
         handleReady(worker)
-        if isAccepting { alarm.set(worker.now + Self.handshakeTime, token: token, in: &worker.timers) }
+        alarm.set(worker.now + Self.handshakeTime, token: token, in: &worker.timers)
     }
 
     /// Serves on as part of `wanted`, whose addresses include its own.

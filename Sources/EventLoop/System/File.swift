@@ -4,7 +4,7 @@ import Glibc
 /// Reading files and writing lines.
 public enum File {
     /// All bytes of the file at `path`; `limit` guards against devices that never end.
-    /// - Parameter waits: a pipe's writer is waited for; else anything but a regular file is refused.
+    /// - Parameter waits: a pipe's writer is waited for; else pipes are refused.
     public static func read(
         _ path: String, limit: Int = 16 << 20, waits: Bool = true
     ) throws(SystemError) -> [UInt8] {
@@ -12,8 +12,8 @@ public enum File {
         guard number >= 0 else { throw .last("open") }
         let file = Descriptor(owning: number)
         var about = stat()
-        if !waits, unsafe fstat(number, &about) == 0, about.st_mode & S_IFMT != S_IFREG {
-            throw SystemError(call: "open", code: about.st_mode & S_IFMT == S_IFDIR ? EISDIR : ESPIPE)
+        if !waits, unsafe fstat(number, &about) == 0, about.st_mode & S_IFMT == S_IFIFO {
+            throw SystemError(call: "open", code: EAGAIN)
         }
         return try readAll(file, limit)
     }

@@ -66,7 +66,7 @@ public enum Machine {
     public static func pause(_ duration: Duration) { usleep(UInt32(clamping: Int(duration / .microseconds(1)))) }
 
     /// Whether IPv6 sockets can be made here.
-    public static var hasIPv6: Bool { Socket.hasIPv6 }
+    public static let hasIPv6 = Socket.hasIPv6
 
     public static let terminateSignal = SIGTERM
     public static let interruptSignal = SIGINT

@@ -71,13 +71,13 @@ public final class PidFile: Sendable {
     }
 
     private static func number(in path: String) -> Int32? {
-        guard let bytes = try? File.read(path, limit: 64) else { return nil }
+        guard let bytes = try? File.read(path, limit: 64, waits: false) else { return nil }
         return Int32(String(decoding: bytes.filter { $0 != 0x0a }, as: UTF8.self)).flatMap { $0 > 0 ? $0 : nil }
     }
 
     /// The process that runs with the file at `path`.
     public static func process(at path: String) throws(Failure) -> Int32 {
-        let number = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        let number = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard number >= 0 else {
             throw errno == ENOENT ? .notRunning(path: path) : .system(path: path, .last("open"))
         }

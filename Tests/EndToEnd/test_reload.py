@@ -318,7 +318,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize("line, message", MISTAKES, ids=[line.splitlines()[-1] for line, _ in MISTAKES])
 def test_a_mistake_changes_nothing(start, replicas, line, message):
-    ballast = start(replicas[:1], "via = before")
+    ballast = start(replicas[:1], "via = before", "health = off")
     samples = lambda: {name for name in ballast.metrics() if not name.startswith("process_")}
     before = samples()
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -333,7 +333,7 @@ def test_a_mistake_changes_nothing(start, replicas, line, message):
     assert samples() == before
     fields = dict(requests.get(ballast.url + "/fields", timeout=patience).json()["fields"])
     assert fields["via"] == "1.1 before"
-    ballast.reload(replicas[:1], "via = after")
+    ballast.reload(replicas[:1], "via = after", "health = off")
     assert ballast.metric("ballast_config_last_reload_successful") == 1
 
 

@@ -45,6 +45,7 @@ public enum Forwarding {
         let host = head.effectiveHost
         HeadWriter.field(.host, host.isEmpty ? server.span : bytes.extracting(host.indices), to: &output)
         var replaced = FieldNames(.host, .xForwardedFor, .xRequestID, .expect)
+        if head.maxForwards != nil { replaced.formUnion(FieldNames(.maxForwards)) }
         if !client.isTrusted {
             replaced.formUnion(FieldNames(.xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .forwarded))
         }
@@ -62,6 +63,7 @@ public enum Forwarding {
             output.put(settings.via.span)
             output.put("\r\n")
         }
+        HeadWriter.maxForwards(head, to: &output)
         // An expectation without a body, or from HTTP/1.0, means nothing (RFC 9110, 10.1.1).
         if head.expectsContinue, framing != .none, head.version == .http11 { output.put("Expect: 100-continue\r\n") }
         HeadWriter.framing(framing, to: &output)

@@ -44,7 +44,7 @@ private func route(_ router: Router, _ target: String, host: String = "a") throw
         #expect(throws: Never.self) { try route(router([([], [])]), target) }
     }
 
-    @Test(arguments: ["/v1/...", "/v1/a..b", "/?/../", "/%2", "/%2g", "/v1/.well-known"])
+    @Test(arguments: ["/v1/...", "/v1/a..b", "/?/../", "/v1/.well-known"])
     func whatOnlyLooksLikeItPasses(_ target: String) {
         #expect(throws: Never.self) { try route(paths, target) }
     }

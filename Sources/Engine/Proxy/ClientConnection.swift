@@ -270,7 +270,7 @@ final class ClientConnection {
     /// Refuses what cannot become an exchange, and closes.
     private func refuse(_ failure: Failure) {
         if !listener.isStats { countUnstarted(.replied(failure), status: failure.status) }
-        let isHead = parser.hasStartLine && driver?.requestHead.method == .head
+        let isHead = parser.hasMethod && driver?.requestHead.method == .head
         releaseDriver()
         let context = Replies.Context(
             requestID: [], date: worker.date, connection: .close, isHead: isHead, retryAfter: nil)

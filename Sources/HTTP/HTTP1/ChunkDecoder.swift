@@ -13,24 +13,37 @@ public struct ChunkDecoder: Sendable, BitwiseCopyable {
         case end
     }
 
-    /// Bytes of one size line, of all extensions of a body, and of the trailer section.
-    static let lineLimit = 256
-    static let extensionsLimit = 4 << 10
-    static let trailersLimit = 8 << 10
+    /// Bounds on what stands around the data, each at most 2^31 bytes.
+    public struct Limits: Sendable, BitwiseCopyable {
+        /// Bytes of one size line without its end.
+        public var line: UInt32
+        /// Bytes of all extensions of a body.
+        public var extensions: UInt32
+        /// Bytes of the trailer section.
+        public var trailers: UInt32
+
+        public init(line: Int = 256, extensions: Int = 4 << 10, trailers: Int = 8 << 10) {
+            self.line = UInt32(clamping: line)
+            self.extensions = UInt32(clamping: extensions)
+            self.trailers = UInt32(clamping: trailers)
+        }
+    }
 
     private enum State: BitwiseCopyable {
-        case size, afterSize, extensions, sizeFeed, data, dataReturn, dataFeed
+        case size, afterSize, sizeFeed, data, dataReturn, dataFeed
+        case extensionStart, extensionName, afterName, valueStart, token, quoted, escaped, afterQuoted
         case trailerStart, trailerName, trailerValue, trailerFeed, lastFeed, done
     }
 
     private var state = State.size
     private var remaining: UInt64 = 0
     private var hasDigits = false
-    private var lineLength = 0
-    private var extensionsLength = 0
-    private var trailersLength = 0
+    private let limits: Limits
+    private var lineLength: UInt32 = 0
+    private var extensionsLength: UInt32 = 0
+    private var trailersLength: UInt32 = 0
 
-    public init() {}
+    public init(limits: Limits = Limits()) { self.limits = limits }
 
     public var isDone: Bool { state == .done }
 
@@ -54,7 +67,9 @@ public struct ChunkDecoder: Sendable, BitwiseCopyable {
     private mutating func step(_ byte: UInt8) throws(ProtocolError) {
         switch state {
         case .size: try stepSize(byte)
-        case .afterSize, .extensions: try stepExtensions(byte)
+        case .afterSize, .extensionStart, .extensionName, .afterName, .valueStart, .token, .quoted, .escaped,
+            .afterQuoted:
+            try stepExtensions(byte)
         case .sizeFeed:
             try expect(byte, 0x0a)
             lineLength = 0
@@ -72,7 +87,7 @@ public struct ChunkDecoder: Sendable, BitwiseCopyable {
     }
 
     private mutating func stepSize(_ byte: UInt8) throws(ProtocolError) {
-        try countLine()
+        try countLine(byte)
         if let digit = Self.hexDigit(byte) {
             // 2^59 bytes is more than any body; refusing here keeps every later sum far from overflow.
             guard remaining < 1 << 55 else { throw .malformedChunk }
@@ -83,33 +98,47 @@ public struct ChunkDecoder: Sendable, BitwiseCopyable {
         guard hasDigits else { throw .malformedChunk }
         switch byte {
         case 0x0d: state = .sizeFeed
-        case UInt8(ascii: ";"): state = .extensions
+        case UInt8(ascii: ";"): state = .extensionStart
         case 0x20, 0x09: state = .afterSize
         default: throw .malformedChunk
         }
     }
 
-    /// Blanks between size and `;` are "bad whitespace" that a recipient must read over (RFC 9112, 7.1.1); the
-    /// extensions themselves are read over too, and are never forwarded.
+    /// `*( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )`: the blanks are "bad whitespace" that a recipient
+    /// must read over (RFC 9112, 7.1.1). Extensions are read over too, and are never forwarded.
     private mutating func stepExtensions(_ byte: UInt8) throws(ProtocolError) {
-        try countLine()
-        extensionsLength += 1
-        guard extensionsLength <= Self.extensionsLimit else { throw .chunkLineTooLong }
-        if state == .afterSize {
-            if ByteScan.isBlank(byte) { return }
-            guard byte == UInt8(ascii: ";") else { throw .malformedChunk }
-            state = .extensions
-        } else if byte == 0x0d {
-            state = .sizeFeed
-        } else {
-            guard byte == 0x09 || byte >= 0x20 && byte != 0x7f else { throw .malformedChunk }
+        try countLine(byte)
+        if byte != 0x0d { extensionsLength += 1 }
+        guard extensionsLength <= limits.extensions else { throw .chunkExtensionsTooLong }
+        let isToken = ByteScan.isTokenByte(byte)
+        let isBlank = ByteScan.isBlank(byte)
+        switch (state, byte) {
+        case (.afterSize, _) where isBlank, (.extensionStart, _) where isBlank, (.afterName, _) where isBlank,
+            (.valueStart, _) where isBlank:
+            break
+        case (.extensionStart, _) where isToken, (.extensionName, _) where isToken: state = .extensionName
+        case (.valueStart, _) where isToken, (.token, _) where isToken: state = .token
+        case (.extensionName, UInt8(ascii: "=")), (.afterName, UInt8(ascii: "=")): state = .valueStart
+        case (.valueStart, UInt8(ascii: "\"")): state = .quoted
+        case (.quoted, UInt8(ascii: "\"")): state = .afterQuoted
+        case (.quoted, UInt8(ascii: "\\")): state = .escaped
+        case (.quoted, _) where isBlank || byte >= 0x20 && byte != 0x7f,
+            (.escaped, _) where isBlank || byte >= 0x20 && byte != 0x7f:
+            state = .quoted
+        case (.extensionName, _) where isBlank: state = .afterName
+        case (.token, _) where isBlank, (.afterQuoted, _) where isBlank: state = .afterSize
+        case (.afterSize, UInt8(ascii: ";")), (.extensionName, UInt8(ascii: ";")), (.afterName, UInt8(ascii: ";")),
+            (.token, UInt8(ascii: ";")), (.afterQuoted, UInt8(ascii: ";")):
+            state = .extensionStart
+        case (.extensionName, 0x0d), (.token, 0x0d), (.afterQuoted, 0x0d): state = .sizeFeed
+        case _: throw .malformedChunk
         }
     }
 
     /// Trailer fields are checked as fields are, and dropped (RFC 9110, 6.5.1 allows it).
     private mutating func stepTrailers(_ byte: UInt8) throws(ProtocolError) {
         trailersLength += 1
-        guard trailersLength <= Self.trailersLimit else { throw .trailersTooLarge }
+        guard trailersLength <= limits.trailers else { throw .trailersTooLarge }
         switch state {
         case .trailerStart:
             if byte == 0x0d {
@@ -136,13 +165,16 @@ public struct ChunkDecoder: Sendable, BitwiseCopyable {
         case .lastFeed:
             try expect(byte, 0x0a)
             state = .done
-        case .size, .afterSize, .extensions, .sizeFeed, .data, .dataReturn, .dataFeed, .done: break
+        case .size, .afterSize, .sizeFeed, .data, .dataReturn, .dataFeed, .done, .extensionStart, .extensionName,
+            .afterName, .valueStart, .token, .quoted, .escaped, .afterQuoted:
+            break
         }
     }
 
-    private mutating func countLine() throws(ProtocolError) {
-        lineLength += 1
-        guard lineLength <= Self.lineLimit else { throw .chunkLineTooLong }
+    /// The end of a line is not counted.
+    private mutating func countLine(_ byte: UInt8) throws(ProtocolError) {
+        if byte != 0x0d { lineLength += 1 }
+        guard lineLength <= limits.line else { throw .chunkLineTooLong }
     }
 
     private func expect(_ byte: UInt8, _ expected: UInt8) throws(ProtocolError) {

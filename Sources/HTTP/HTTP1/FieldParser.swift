@@ -1,5 +1,6 @@
 // Field lines, for both directions: their syntax, and the facts that framing and persistence draw from them.
-// It refuses every spelling that two recipients could read differently, and never repairs one.
+// It refuses every spelling that two recipients could read differently, and repairs one: blanks behind a response's
+// field names are lost, because RFC 9112 says so.
 
 /// What the parser of either kind of head does for one field line at a time.
 enum FieldParser {
@@ -10,7 +11,8 @@ enum FieldParser {
     }
 
     /// Reads the line at `position` and moves it past the line.
-    /// - Parameter isRequest: Host and Expect mean something in requests only.
+    /// - Parameter isRequest: Host and Expect mean something in requests only; and where a name is followed by blanks, a
+    ///   request is refused while a response loses them (RFC 9112, 5.1).
     static func step(
         _ bytes: Span<UInt8>, at position: inout Int, limit: Int, isRequest: Bool, into head: inout MessageHead
     ) throws(ProtocolError) -> Step {
@@ -29,14 +31,18 @@ enum FieldParser {
             if bytes[index] == UInt8(ascii: "_") { slot.hasUnderscore = true }
             index += 1
         }
+        let nameEnd = index
+        if !isRequest { while index < bytes.count, ByteScan.isBlank(bytes[index]) { index += 1 } }
         guard index < bytes.count else { return .incomplete(isInValue: false) }
-        guard bytes[index] == UInt8(ascii: ":"), index > position else { throw .malformedField }
-        slot.name = ByteRange(start: position, count: index - position)
+        guard bytes[index] == UInt8(ascii: ":"), nameEnd > position else { throw .malformedField }
+        slot.name = ByteRange(start: position, count: nameEnd - position)
         guard let end = try lineEnd(bytes, from: index + 1) else { return .incomplete(isInValue: true) }
         slot.value = ByteScan.trimmed(bytes, ByteRange(start: index + 1, count: end - index - 1))
         slot.known = FieldName.classify(bytes, slot.name)
         guard head.fieldCount < limit else { throw .tooManyFields }
         try note(slot, bytes, isRequest: isRequest, in: &head)
+        // What Connection names is looked for in every field: that product has to be bounded.
+        guard head.optionCount <= limit else { throw .tooManyFields }
         head.slots[head.fieldCount] = slot
         head.fieldCount += 1
         position = end + 2
@@ -74,7 +80,10 @@ enum FieldParser {
             guard !isRepeated, HostSyntax.isValid(bytes, slot.value) else { throw .malformedHost }
             head.host = slot.value
         case .connection:
-            forEachElement(bytes, slot.value) { head.connection.insert(option(bytes, $0)) }
+            forEachElement(bytes, slot.value) {
+                head.connection.insert(option(bytes, $0))
+                head.optionCount += 1
+            }
         case .expect where isRequest:
             guard !isRepeated, ByteScan.equal(bytes, slot.value, ignoringCaseOf: "100-continue") else {
                 throw .unknownExpectation
@@ -92,7 +101,7 @@ enum FieldParser {
     }
 
     /// Only `chunked`, once and alone. Well-formed but unknown codings are told from nonsense, because they have an
-    /// answer of their own (RFC 9112, 6.1: 501).
+    /// answer of their own (RFC 9112, 6.1: 501); a list in which chunked is not the last one has no certain end (6.3: 400).
     private static func noteTransferEncoding(
         _ value: ByteRange, _ bytes: Span<UInt8>, in head: inout MessageHead
     ) throws(ProtocolError) {
@@ -102,11 +111,27 @@ enum FieldParser {
         }
         var onlyTokens = !value.isEmpty
         var hasUnknown = false
+        var isAfterChunked = false
+        var isMisplaced = false
         forEachElement(bytes, value) { element in
             onlyTokens = onlyTokens && ByteScan.isToken(bytes, element)
-            hasUnknown = hasUnknown || !ByteScan.equal(bytes, element, ignoringCaseOf: "chunked")
+            isMisplaced = isMisplaced || isAfterChunked
+            isAfterChunked = ByteScan.equal(bytes, element, ignoringCaseOf: "chunked")
+            hasUnknown = hasUnknown || !isAfterChunked
         }
-        throw onlyTokens && hasUnknown ? .unknownTransferCoding : .malformedTransferEncoding
+        throw onlyTokens && hasUnknown && !isMisplaced ? .unknownTransferCoding : .malformedTransferEncoding
+    }
+
+    /// The number of the one Max-Forwards field; one too large to count with is as good as the largest.
+    static func maxForwards(_ head: borrowing MessageHead, _ bytes: Span<UInt8>) throws(ProtocolError) -> UInt64 {
+        var found: UInt64?
+        for index in 0..<head.fieldCount where head.field(index).known == .maxForwards {
+            let value = head.field(index).value
+            guard found == nil, !value.isEmpty else { throw .malformedField }
+            for digit in value.indices where bytes[digit] &- 0x30 > 9 { throw .malformedField }
+            found = ByteScan.decimal(bytes, value) ?? UInt64(Int64.max)
+        }
+        return found ?? 0
     }
 
     private static func option(_ bytes: Span<UInt8>, _ element: ByteRange) -> ConnectionOptions {
@@ -147,11 +172,12 @@ enum HostSyntax {
         guard !range.isEmpty, range.count <= maximumCount else { return false }
         var index = range.start
         if bytes[index] == UInt8(ascii: "[") {
-            index += 1
-            let inside = index
-            while index < range.end, isIPv6Byte(bytes[index]) { index += 1 }
-            guard index > inside + 1, index < range.end, bytes[index] == UInt8(ascii: "]") else { return false }
-            index += 1
+            var end = index + 1
+            while end < range.end, bytes[end] != UInt8(ascii: "]") { end += 1 }
+            guard end < range.end, isIPv6(bytes, ByteRange(start: index + 1, count: end - index - 1)) else {
+                return false
+            }
+            index = end + 1
         } else {
             while index < range.end, isNameByte(bytes, index, range.end) { index += 1 }
             guard index > range.start else { return false }
@@ -164,8 +190,51 @@ enum HostSyntax {
         return number <= 65_535
     }
 
-    private static func isIPv6Byte(_ byte: UInt8) -> Bool {
-        byte == UInt8(ascii: ":") || byte == UInt8(ascii: ".") || isHexDigit(byte)
+    /// RFC 3986, 3.2.2: eight groups of up to four digits, one run of them left out, the last two perhaps dotted.
+    private static func isIPv6(_ bytes: Span<UInt8>, _ range: ByteRange) -> Bool {
+        let colon = UInt8(ascii: ":")
+        var groups = 0
+        var hasGap = false
+        var index = range.start
+        if range.count >= 2, bytes[index] == colon {
+            // Only a gap may stand first.
+            guard bytes[index + 1] == colon else { return false }
+            hasGap = true
+            index += 2
+        }
+        while index < range.end {
+            let start = index
+            while index < range.end, isHexDigit(bytes[index]) { index += 1 }
+            if index < range.end, bytes[index] == UInt8(ascii: ".") {
+                guard isIPv4(bytes, ByteRange(start: start, count: range.end - start)) else { return false }
+                groups += 2
+                break
+            }
+            guard (1...4).contains(index - start) else { return false }
+            groups += 1
+            if index == range.end { break }
+            guard bytes[index] == colon, index + 1 < range.end else { return false }
+            index += 1
+            if bytes[index] == colon {
+                guard !hasGap else { return false }
+                hasGap = true
+                index += 1
+            }
+        }
+        return hasGap ? groups <= 7 : groups == 8
+    }
+
+    private static func isIPv4(_ bytes: Span<UInt8>, _ range: ByteRange) -> Bool {
+        var parts = 0
+        var start = range.start
+        for index in range.start...range.end where index == range.end || bytes[index] == UInt8(ascii: ".") {
+            let part = ByteRange(start: start, count: index - start)
+            guard part.count <= 3, let number = ByteScan.decimal(bytes, part), number <= 255 else { return false }
+            guard part.count == 1 || bytes[part.start] != 0x30 else { return false }
+            parts += 1
+            start = index + 1
+        }
+        return parts == 4
     }
 
     private static func isNameByte(_ bytes: Span<UInt8>, _ index: Int, _ end: Int) -> Bool {

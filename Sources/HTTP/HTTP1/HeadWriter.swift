@@ -58,6 +58,14 @@ public enum HeadWriter {
         output.put("\r\n")
     }
 
+    /// The next hop may hand the request on one time less (RFC 9110, 7.6.2).
+    public static func maxForwards(_ head: borrowing MessageHead, to output: inout OutputSpan<UInt8>) {
+        guard let count = head.maxForwards, count > 0 else { return }
+        output.put("Max-Forwards: ")
+        output.put(count - 1)
+        output.put("\r\n")
+    }
+
     /// The one framing field of the message that leaves, if it needs one.
     public static func framing(_ framing: BodyFraming, to output: inout OutputSpan<UInt8>) {
         switch framing {

@@ -9,13 +9,16 @@ public struct RequestParser: Sendable {
         public var head: Int
         /// Bytes of the request target.
         public var target: Int
-        /// Field lines, at most `maximumFields`.
+        /// Field lines, and options of Connection fields, at most `maximumFields`.
         public var fields: Int
+        /// Empty lines before the request line (RFC 9112, 2.2 asks to ignore at least one).
+        public var emptyLines: Int
 
-        public init(head: Int = 32 << 10, target: Int = 8 << 10, fields: Int = 128) {
+        public init(head: Int = 32 << 10, target: Int = 8 << 10, fields: Int = 128, emptyLines: Int = 2) {
             self.head = min(head, 65_535)
             self.target = target
             self.fields = min(fields, maximumFields)
+            self.emptyLines = emptyLines
         }
     }
 
@@ -28,9 +31,6 @@ public struct RequestParser: Sendable {
     private var isInValue = false
     private var emptyLines = 0
 
-    /// RFC 9112, 2.2 asks to ignore at least one empty line before a request; more than this is noise.
-    private static let maximumEmptyLines = 2
-
     /// Bytes of a method: longer than any that is registered.
     private static let maximumMethod = 64
 
@@ -39,8 +39,9 @@ public struct RequestParser: Sendable {
     /// Whether any byte of a message has been seen; empty lines before it are none.
     public var hasBegun: Bool { phase == .fields || searched > position }
 
-    /// Whether the request line is parsed: the head's method and target are known then.
-    public var hasStartLine: Bool { phase == .fields }
+    /// Whether the head's method is known, and every field before the one that stopped the parser: what an answer to a
+    /// head that is refused may go by.
+    public private(set) var hasMethod = false
 
     /// Parses as far as the bytes go. Returns true when `head` is complete; its `byteCount` bytes are then consumed by
     /// the caller, and the parser is ready for the next head.
@@ -85,7 +86,8 @@ public struct RequestParser: Sendable {
     ) throws(ProtocolError) -> Bool {
         while position < bytes.count, bytes[position] == 0x0d {
             guard position + 1 < bytes.count else { return false }
-            guard bytes[position + 1] == 0x0a, emptyLines < Self.maximumEmptyLines else { throw .malformedRequestLine }
+            guard bytes[position + 1] == 0x0a else { throw .malformedRequestLine }
+            guard emptyLines < limits.emptyLines else { throw .tooManyEmptyLines }
             emptyLines += 1
             position += 2
         }
@@ -95,26 +97,29 @@ public struct RequestParser: Sendable {
         while index < bytes.count, ByteScan.isTokenByte(bytes[index]) { index += 1 }
         guard index < bytes.count else { return false }
         guard bytes[index] == 0x20, index > position else { throw .malformedRequestLine }
-        guard let feed = ByteScan.firstLineFeed(in: bytes, from: index) else { return false }
-        guard bytes[feed - 1] == 0x0d else { throw .malformedRequestLine }
-
         guard index - position <= Self.maximumMethod else { throw .methodTooLong }
-
         head.reset()
         head.methodName = ByteRange(start: position, count: index - position)
         head.method = Self.method(bytes, head.methodName)
+        hasMethod = true
+        // Its only control bytes are the two at its end.
+        let end = ByteScan.firstControl(in: bytes, from: index)
+        guard end < bytes.count else { return false }
+        guard bytes[end] == 0x0d else { throw .malformedRequestLine }
+        guard end + 1 < bytes.count else { return false }
+        guard bytes[end + 1] == 0x0a else { throw .malformedRequestLine }
         let targetStart = index + 1
         index = targetStart
-        while index < feed, bytes[index] > 0x20, bytes[index] < 0x7f { index += 1 }
+        while bytes[index] > 0x20, bytes[index] < 0x7f { index += 1 }
         guard bytes[index] == 0x20, index > targetStart else {
             throw bytes[index] >= 0x7f ? .malformedTarget : .malformedRequestLine
         }
-        head.version = try Self.version(bytes, index + 1, feed - 1)
+        head.version = try Self.version(bytes, index + 1, end)
         if ByteScan.equal(bytes, head.methodName, ignoringCaseOf: "CONNECT") { throw .tunnelNotSupported }
         if ByteScan.equal(bytes, head.methodName, ignoringCaseOf: "TRACE") { throw .methodNotAllowed }
         guard index - targetStart <= limits.target else { throw .targetTooLong }
         try RequestTarget.parse(bytes, ByteRange(start: targetStart, count: index - targetStart), into: &head)
-        position = feed + 1
+        position = end + 2
         return true
     }
 
@@ -124,6 +129,9 @@ public struct RequestParser: Sendable {
         if head.present.contains(.transferEncoding) {
             if head.version == .http10 { throw .transferEncodingInOldVersion }
             if head.present.contains(.contentLength) { throw .contentLengthWithTransferEncoding }
+        }
+        if head.method == .options, head.present.contains(.maxForwards) {
+            head.maxForwards = try FieldParser.maxForwards(head, bytes)
         }
     }
 
@@ -173,6 +181,7 @@ enum RequestTarget {
         for index in range.indices where bytes[index] == UInt8(ascii: "#") { throw .malformedTarget }
         switch bytes[range.start] {
         case UInt8(ascii: "/"):
+            try checkPath(bytes, range)
             head.target = range
         case UInt8(ascii: "*"):
             guard range.count == 1, head.method == .options else { throw .malformedTarget }
@@ -191,6 +200,7 @@ enum RequestTarget {
             start = range.start + 7
         } else if hasPrefix(bytes, range, "https://") {
             start = range.start + 8
+            head.hasSecureScheme = true
         } else {
             throw .malformedTarget
         }
@@ -199,6 +209,22 @@ enum RequestTarget {
         head.authority = ByteRange(start: start, count: end - start)
         guard HostSyntax.isValid(bytes, head.authority) else { throw .malformedTarget }
         head.target = ByteRange(start: end, count: range.end - end)
+        try checkPath(bytes, head.target)
+    }
+
+    /// In the path a percent sign begins an encoded byte, and that byte is not NUL (RFC 3986, 2.1): servers that decode
+    /// what is none, or stop at NUL, serve another path than the one that was routed. Queries are theirs to read.
+    private static func checkPath(_ bytes: Span<UInt8>, _ range: ByteRange) throws(ProtocolError) {
+        var index = range.start
+        while index < range.end, bytes[index] != UInt8(ascii: "?") {
+            if bytes[index] == UInt8(ascii: "%") {
+                guard index + 2 < range.end, HostSyntax.isHexDigit(bytes[index + 1]),
+                    HostSyntax.isHexDigit(bytes[index + 2])
+                else { throw .malformedTarget }
+                if bytes[index + 1] == 0x30, bytes[index + 2] == 0x30 { throw .malformedTarget }
+            }
+            index += 1
+        }
     }
 
     private static func hasPrefix(_ bytes: Span<UInt8>, _ range: ByteRange, _ prefix: StaticString) -> Bool {

@@ -3,9 +3,18 @@
 
 /// Reads one response head (RFC 9112, 4). Feed it all bytes since the head's start each time more arrive.
 public struct ResponseParser: Sendable {
-    /// Bytes of a response head, and its field lines, at most.
-    public static let headLimit = 65_535
-    public static let fieldsLimit = maximumFields
+    /// Bounds on a response head.
+    public struct Limits: Sendable {
+        /// Bytes of the whole head, at most 65,535.
+        public var head: Int
+        /// Field lines, and options of Connection fields, at most `maximumFields`.
+        public var fields: Int
+
+        public init(head: Int = 60 << 10, fields: Int = maximumFields) {
+            self.head = min(head, 65_535)
+            self.fields = min(fields, maximumFields)
+        }
+    }
 
     private var hasStatusLine = false
     private var position = 0
@@ -15,27 +24,29 @@ public struct ResponseParser: Sendable {
     public init() {}
 
     /// Parses as far as the bytes go; true when `head` is complete, as `RequestParser.parse`.
-    public mutating func parse(_ input: Span<UInt8>, into head: inout MessageHead) throws(ProtocolError) -> Bool {
-        let bytes = input.extracting(first: Self.headLimit)
+    public mutating func parse(
+        _ input: Span<UInt8>, limits: Limits = Limits(), into head: inout MessageHead
+    ) throws(ProtocolError) -> Bool {
+        let bytes = input.extracting(first: limits.head)
         // As in RequestParser: a field line that trickles in is searched once.
         if isInValue, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
-            return try incomplete(bytes)
+            return try incomplete(bytes, limits)
         }
         if !hasStatusLine {
             guard let feed = ByteScan.firstLineFeed(in: bytes, from: position) else {
                 try Self.checkBeginning(bytes)
-                return try incomplete(bytes)
+                return try incomplete(bytes, limits)
             }
             try Self.parseStatusLine(bytes, feed, into: &head)
             position = feed + 1
             hasStatusLine = true
         }
         while true {
-            switch try FieldParser.step(bytes, at: &position, limit: Self.fieldsLimit, isRequest: false, into: &head) {
+            switch try FieldParser.step(bytes, at: &position, limit: limits.fields, isRequest: false, into: &head) {
             case .field: continue
             case .incomplete(let isInValue):
                 self.isInValue = isInValue
-                return try incomplete(bytes)
+                return try incomplete(bytes, limits)
             case .end:
                 head.byteCount = position
                 try Self.checkFraming(&head)
@@ -45,9 +56,9 @@ public struct ResponseParser: Sendable {
         }
     }
 
-    private mutating func incomplete(_ bytes: Span<UInt8>) throws(ProtocolError) -> Bool {
+    private mutating func incomplete(_ bytes: Span<UInt8>, _ limits: Limits) throws(ProtocolError) -> Bool {
         searched = bytes.count
-        guard bytes.count < Self.headLimit else { throw .headTooLarge }
+        guard bytes.count < limits.head else { throw .headTooLarge }
         return false
     }
 

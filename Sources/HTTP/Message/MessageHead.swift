@@ -55,6 +55,8 @@ public struct MessageHead: ~Copyable, Sendable {
     /// The authority of an absolute-form target; it replaces Host (RFC 9112, 3.2.2).
     public internal(set) var authority = ByteRange.empty
     public internal(set) var host = ByteRange.empty
+    /// The absolute-form target is an `https` one.
+    public internal(set) var hasSecureScheme = false
 
     // Status line
     public internal(set) var status = 0
@@ -68,6 +70,10 @@ public struct MessageHead: ~Copyable, Sendable {
     public internal(set) var present: FieldNames = []
     /// Seconds of a response's `Keep-Alive: timeout=`, when it says so.
     public internal(set) var keepAliveSeconds: Int?
+    /// How many further hops an OPTIONS request may take (RFC 9110, 7.6.2); nil where it does not say.
+    public internal(set) var maxForwards: UInt64?
+    /// Elements of all Connection fields, empty ones included.
+    var optionCount = 0
 
     public internal(set) var fieldCount = 0
     var slots = InlineArray<256, FieldSlot>(repeating: FieldSlot())
@@ -89,6 +95,7 @@ public struct MessageHead: ~Copyable, Sendable {
         target = .empty
         authority = .empty
         host = .empty
+        hasSecureScheme = false
         status = 0
         reason = .empty
         contentLength = nil
@@ -97,6 +104,8 @@ public struct MessageHead: ~Copyable, Sendable {
         expectsContinue = false
         present = []
         keepAliveSeconds = nil
+        maxForwards = nil
+        optionCount = 0
         fieldCount = 0
     }
 }

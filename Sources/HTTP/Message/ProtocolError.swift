@@ -3,13 +3,14 @@
 /// A violation of RFC 9110 or RFC 9112 found in a message, and the status that answers it when a client made it.
 /// The same violation in a response is always answered with 502.
 public enum ProtocolError: Error, CaseIterable, Sendable {
-    case malformedRequestLine, malformedTarget, ambiguousPath, targetTooLong, malformedVersion, unsupportedVersion
+    case malformedRequestLine, tooManyEmptyLines, malformedTarget, misdirected, ambiguousPath, targetTooLong,
+        malformedVersion, unsupportedVersion
     case methodNotAllowed, methodTooLong, tunnelNotSupported
     case malformedField, foldedField, headTooLarge, tooManyFields
     case missingHost, malformedHost, unknownExpectation
     case malformedContentLength, contentLengthWithTransferEncoding
     case malformedTransferEncoding, unknownTransferCoding, transferEncodingInOldVersion
-    case malformedChunk, chunkLineTooLong, trailersTooLarge
+    case malformedChunk, chunkLineTooLong, chunkExtensionsTooLong, trailersTooLarge
     case malformedStatusLine, unexpectedSwitch, tooManyInterimResponses
 
     /// Status of the answer to a client (`configuration`: answers of ballast's own).
@@ -19,12 +20,15 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .headTooLarge, .tooManyFields: 431
         case .unsupportedVersion: 505
         case .methodNotAllowed: 405
+        case .misdirected: 421
         case .methodTooLong, .tunnelNotSupported, .unknownTransferCoding: 501
         case .unknownExpectation: 417
-        case .malformedRequestLine, .malformedTarget, .ambiguousPath, .malformedVersion, .malformedField, .foldedField,
+        case .malformedRequestLine, .tooManyEmptyLines, .malformedTarget, .ambiguousPath, .malformedVersion,
+            .malformedField, .foldedField,
             .missingHost,
             .malformedHost, .malformedContentLength, .contentLengthWithTransferEncoding, .malformedTransferEncoding,
-            .transferEncodingInOldVersion, .malformedChunk, .chunkLineTooLong, .trailersTooLarge:
+            .transferEncodingInOldVersion, .malformedChunk, .chunkLineTooLong, .chunkExtensionsTooLong,
+            .trailersTooLarge:
             400
         case .malformedStatusLine, .unexpectedSwitch, .tooManyInterimResponses: 502
         }
@@ -34,6 +38,8 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
     public var explanation: StaticString {
         switch self {
         case .malformedRequestLine: "the request line is not 'method target version' (RFC 9112, 3)"
+        case .tooManyEmptyLines: "more empty lines than empty-lines-limit stand before the request (RFC 9112, 2.2)"
+        case .misdirected: "an https target came over a connection that is not secured (RFC 9110, 7.4)"
         case .malformedTarget: "the request target is not valid (RFC 9112, 3.2)"
         case .ambiguousPath:
             "the path has dot segments, or an encoded dot, slash or backslash, so its route is not certain"
@@ -46,7 +52,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .malformedField: "a field line is not valid (RFC 9112, 5)"
         case .foldedField: "a field line is folded (RFC 9112, 5.2)"
         case .headTooLarge: "the head is larger than head-limit"
-        case .tooManyFields: "the head has more fields than fields-limit"
+        case .tooManyFields: "the head has more fields, or options of Connection, than fields-limit"
         case .missingHost: "HTTP/1.1 requires one Host field (RFC 9112, 3.2)"
         case .malformedHost: "the Host field is not valid or stands twice (RFC 9112, 3.2)"
         case .unknownExpectation: "the only known expectation is 100-continue (RFC 9110, 10.1.1)"
@@ -56,8 +62,9 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .unknownTransferCoding: "the transfer coding is not known here; only chunked is (RFC 9112, 6.1)"
         case .transferEncodingInOldVersion: "Transfer-Encoding stands in an HTTP/1.0 message (RFC 9112, 6.1)"
         case .malformedChunk: "a chunk is not valid (RFC 9112, 7.1)"
-        case .chunkLineTooLong: "a chunk's size line or the extensions are too long"
-        case .trailersTooLarge: "the trailer section is too large"
+        case .chunkLineTooLong: "a chunk's size line is longer than chunk-line-limit"
+        case .chunkExtensionsTooLong: "the chunk extensions are longer than chunk-extensions-limit"
+        case .trailersTooLarge: "the trailer section is larger than trailers-limit"
         case .malformedStatusLine: "the status line is not valid (RFC 9112, 4)"
         case .unexpectedSwitch: "101 came without a request to upgrade (RFC 9110, 15.2.2)"
         case .tooManyInterimResponses: "too many interim responses"

@@ -1,0 +1,64 @@
+// Any bytes as a request. Laws: no trap; what arrives in pieces means what it means whole; and the head that is forwarded,
+// read again, is the same request: method, target, host, framing and fields.
+
+private let identity = ClientIdentity(address: Array("192.0.2.1".utf8), isTrusted: false)
+private let settings = FieldSettings(via: Array("ballast".utf8), passesUnderscores: false)
+private let replaced = FieldNames(
+    .host, .xForwardedFor, .xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .forwarded, .xRequestID,
+    .expect,
+    .maxForwards, .via)
+
+private func verdict(_ bytes: [UInt8], _ ends: [Int]) -> String {
+    var parser = RequestParser()
+    var head = MessageHead()
+    do throws(ProtocolError) {
+        for end in ends where try parser.parse(bytes.span.extracting(first: end), limits: .init(), into: &head) {
+            checkForwarded(head, bytes)
+            let target = bytes[head.target.indices]
+            return "\(head.byteCount) \(head.method) \(target) \(head.fieldCount) \(BodyFraming(request: head))"
+        }
+        return "incomplete"
+    } catch {
+        return "\(error)"
+    }
+}
+
+private func checkForwarded(_ head: borrowing MessageHead, _ bytes: [UInt8]) {
+    let framing = BodyFraming(request: head)
+    let id = Array("id".utf8)
+    let forwarded = written { output in
+        Forwarding.request(
+            head, bytes.span, framing: framing, client: identity, server: Array("server".utf8), requestID: id.span,
+            settings: settings, to: &output)
+    }
+    var parser = RequestParser()
+    var again = MessageHead()
+    do throws(ProtocolError) {
+        let limits = RequestParser.Limits(head: 65_535, target: 32_768, fields: 256)
+        let isWhole = try parser.parse(forwarded.span, limits: limits, into: &again)
+        precondition(isWhole && again.byteCount == forwarded.count, "the forwarded head ends elsewhere")
+    } catch {
+        fatalError("the forwarded head is refused: \(error)")
+    }
+    precondition(BodyFraming(request: again) == framing, "another framing")
+    precondition(
+        bytes[head.methodName.indices].elementsEqual(forwarded[again.methodName.indices]), "another method")
+    var target = Array(bytes[head.target.indices])
+    if target.isEmpty { target = [head.method == .options ? UInt8(ascii: "*") : UInt8(ascii: "/")] }
+    if target[0] == UInt8(ascii: "?") { target.insert(UInt8(ascii: "/"), at: 0) }
+    precondition(forwarded[again.target.indices].elementsEqual(target), "another target")
+    let host = head.effectiveHost.isEmpty ? Array("server".utf8) : Array(bytes[head.effectiveHost.indices])
+    precondition(forwarded[again.host.indices].elementsEqual(host), "another host")
+    let before = lines(head, bytes, except: replaced, underscores: false)
+    let after = lines(again, forwarded, except: replaced, underscores: false)
+    precondition(before == after, "other fields: \(before) became \(after)")
+}
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
+    let bytes = unsafe input(data, count)
+    let (whole, split) = arrivals(bytes)
+    let (first, second) = (verdict(bytes, whole), verdict(bytes, split))
+    precondition(first == second, "depends on its pieces: \(first), \(second)")
+    return 0
+}

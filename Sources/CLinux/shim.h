@@ -6,12 +6,14 @@
 /* _GNU_SOURCE stays undefined: it would change structs that other modules import as well. */
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -42,6 +44,12 @@ static inline int clinux_drop_syns(int fd) {
     };
     struct sock_fprog program = {.len = 4, .filter = code};
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+/* Bytes in the send queue that the peer has not acknowledged; -1 where it is no socket. */
+static inline int clinux_unsent(int fd) {
+    int count = 0;
+    return ioctl(fd, SIOCOUTQ, &count) == 0 ? count : -1;
 }
 
 static inline int clinux_epoll_add(int set, int fd, uint32_t events, uint64_t token) {

@@ -9,9 +9,24 @@ enum Readers {
     }
 
     private static func listener(_ setting: Setting) throws(Mistake) -> ListenerSettings {
-        guard setting.words.count == 1 else {
-            throw Mistake("'\(setting.words[1].text)' is not an option of 'listen'", word: 1)
+        var listener = try place(setting)
+        for index in setting.words.indices.dropFirst() {
+            let text = setting.words[index].text
+            guard text.hasPrefix("max-connections=") else {
+                let hint = Suggestion.text(for: text, among: ["max-connections=N"])
+                throw Mistake("'\(text)' is not an option of 'listen'\(hint)", word: index)
+            }
+            do throws(Mistake) {
+                let number = String(text.dropFirst("max-connections=".count))
+                listener.maxConnections = try Values.count(number, in: 1...1_000_000)
+            } catch {
+                throw Mistake(error.message, word: index)
+            }
         }
+        return listener
+    }
+
+    private static func place(_ setting: Setting) throws(Mistake) -> ListenerSettings {
         let text = setting.words[0].text
         if text.hasPrefix("systemd:") {
             let name = String(text.dropFirst(8))
@@ -56,6 +71,12 @@ enum Readers {
             throw Mistake("'\(text)' is not off, stderr or a path that begins with '/'")
         }
         settings.accessLog = text
+    }
+
+    @Sendable static func errorFolder(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        let text = try setting.single
+        guard text.hasPrefix("/") else { throw Mistake("'\(text)' is not a path from '/' on") }
+        settings.errorFolder = text
     }
 
     @Sendable static func pidFile(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {

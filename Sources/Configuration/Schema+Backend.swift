@@ -12,7 +12,8 @@ extension Schema {
             "Hosts that this backend serves; *.x is any one label before x. None is every host."),
         .backend(
             "listen", .words(Readers.backendListen), default: nil, sample: "127.0.0.1:8090", repeats: true,
-            "In a [backend]: where clients of this backend alone are accepted, whatever their host and path."),
+            "In a [backend]: where clients of this backend alone are accepted, whatever their host and path. Options as of the global one."
+        ),
         .backend(
             "server", .words(Readers.server), default: nil, sample: "gpu1 127.0.0.1:8001 weight=1", repeats: true,
             "One server: [NAME] HOST:PORT, then weight=N, maxconn=N, backup or disabled."),
@@ -41,6 +42,13 @@ extension Schema {
         .backend(
             "timeout-idle", .duration(\.timeoutIdle, .zero...longest), default: "5m",
             "Silence inside a response's body; 0 is no limit."),
+        .backend(
+            "timeout-request", .duration(\.timeoutRequest, .zero...longest), default: "0",
+            "For a whole request, from its head to the end of its response; then 504, or the response is cut. 0 is no limit."
+        ),
+        .backend(
+            "body-limit", .size(\.bodyLimit, 0...(1 << 40)), default: "0",
+            "Bytes of a request's body; more is answered with 413. 0 is no limit: bodies stream."),
         .backend(
             "pool-idle", .duration(\.poolIdle, .zero...longest), default: "4s",
             "How long a connection to a server is kept without a request."),

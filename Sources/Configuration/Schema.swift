@@ -33,7 +33,7 @@ enum Schema {
     static let globalKeys: [Key] = [
         .global(
             "listen", .words(Readers.listen), default: nil, sample: ":8080", repeats: true,
-            "Where clients are accepted: [ADDRESS]:PORT; without an address on all of the machine. systemd:NAME is a socket that a socket unit passes under this FileDescriptorName."
+            "Where clients are accepted: [ADDRESS]:PORT; without an address on all of the machine. systemd:NAME is a socket that a socket unit passes under this FileDescriptorName. Behind it, max-connections=N is a limit of its own."
         ),
         .global(
             "threads", .words(Readers.threads), default: "auto",
@@ -41,6 +41,14 @@ enum Schema {
         .global(
             "max-connections", .count(\.maxConnections, 1...1_000_000), default: "10000",
             "Client connections at a time; further ones wait to be accepted."),
+        .global(
+            "max-connections-per-client", .count(\.maxConnectionsPerClient, 0...1_000_000), default: "0",
+            "Connections at a time of one client address (of IPv6, of one /64); further ones are answered with 429. Trusted proxies are not counted. 0 is no limit."
+        ),
+        .global(
+            "connection-rate-per-client", .count(\.connectionRatePerClient, 0...1_000_000), default: "0",
+            "New connections a second of one client address, with as many at once; further ones are answered with 429. 0 is no limit."
+        ),
         .global(
             "requests-per-connection", .count(\.requestsPerConnection, 1...1_000_000_000), default: "10000",
             "Requests on one client connection, after which it closes."),
@@ -52,16 +60,45 @@ enum Schema {
             "Bytes of a request's target; more is answered with 414."),
         .global(
             "fields-limit", .count(\.fieldsLimit, 8...256), default: "128",
-            "Field lines of a request; more is answered with 431."),
+            "Field lines of a request, and names in its Connection fields; more is answered with 431."),
+        .global(
+            "empty-lines-limit", .count(\.emptyLinesLimit, 0...100), default: "2",
+            "Empty lines before a request; more is answered with 400."),
+        .global(
+            "chunk-line-limit", .size(\.chunkLineLimit, 16...(64 << 10)), default: "256",
+            "Bytes of a chunk's size line, of requests and responses; more is answered with 400, or 502."),
+        .global(
+            "chunk-extensions-limit", .size(\.chunkExtensionsLimit, 0...(1 << 20)), default: "4k",
+            "Bytes of all chunk extensions of one body; more is answered with 400, or 502."),
+        .global(
+            "trailers-limit", .size(\.trailersLimit, 2...(1 << 20)), default: "8k",
+            "Bytes of a trailer section; more is answered with 400, or 502."),
+        .global(
+            "interim-limit", .count(\.interimLimit, 0...10_000), default: "32",
+            "Interim (1xx) responses to one request; more is answered with 502."),
+        .global(
+            "response-head-limit", .size(\.responseHeadLimit, 1024...(60 << 10)), default: "60k",
+            "Bytes of a response's head; more is answered with 502."),
+        .global(
+            "response-fields-limit", .count(\.responseFieldsLimit, 8...256), default: "256",
+            "Field lines of a response, and names in its Connection fields; more is answered with 502."),
         .global(
             "timeout-head", .duration(\.timeoutHead, .milliseconds(100)...longest), default: "10s",
-            "For a whole request head to arrive."),
+            "For a whole request head to arrive; else 408. A client that has sent nothing is just closed."),
         .global(
             "timeout-keepalive", .duration(\.timeoutKeepalive, .milliseconds(100)...longest), default: "75s",
             "For the next request on a client's connection to begin."),
         .global(
             "timeout-client", .duration(\.timeoutClient, .milliseconds(100)...longest), default: "60s",
-            "Silence inside a request's body, or of a client that stops reading."),
+            "Silence inside a request's body, answered with 408; or of a client that stops reading, which is cut."),
+        .global(
+            "minimum-send-rate", .size(\.minimumSendRate, 0...(1 << 30)), default: "256",
+            "Bytes a second of a request's body that a client has to send, on the average of the time that it is waited for, once that is 10s; less is answered with 408. 0 is no limit."
+        ),
+        .global(
+            "minimum-read-rate", .size(\.minimumReadRate, 0...(1 << 30)), default: "256",
+            "Bytes a second that a client has to take while its connection is full, judged every 10s; less is cut. 0 is no limit."
+        ),
         .global(
             "trusted-proxies", .words(Readers.trustedProxies), default: nil, sample: "10.0.0.0/8",
             "Addresses or ranges whose X-Forwarded-For is believed."),
@@ -78,6 +115,10 @@ enum Schema {
         .global(
             "access-log", .words(Readers.accessLog), default: "off",
             "A line for each request: off, stderr or a path."),
+        .global(
+            "error-folder", .words(Readers.errorFolder), default: nil, sample: "/etc/ballast/errors",
+            "A folder with bodies for ballast's own answers: STATUS.html, STATUS.json, STATUS.txt, or 4xx and 5xx in place of the status, each at most 16k. {status}, {reason}, {type}, {message} and {request-id} in them are replaced."
+        ),
         .global(
             "log-level", .choice(\.logLevel, ["error", "warning", "info", "debug"]), default: "info",
             "How much is logged: error, warning, info or debug."),

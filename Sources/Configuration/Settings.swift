@@ -29,12 +29,16 @@ public struct ListenerSettings: Equatable, Sendable {
     public var port: UInt16
     /// `systemd:NAME`: a socket of this name that is passed to the process, in place of an address.
     public var inherited: String?
+    /// Connections at a time; nil is no limit of its own.
+    public var maxConnections: Int?
     public var position: Position
 
     public init(
-        text: String, address: IPAddress?, port: UInt16, inherited: String? = nil, position: Position
+        text: String, address: IPAddress?, port: UInt16, inherited: String? = nil, maxConnections: Int? = nil,
+        position: Position
     ) {
         self.inherited = inherited
+        self.maxConnections = maxConnections
         self.text = text
         self.address = address
         self.port = port
@@ -106,6 +110,10 @@ public struct BackendSettings: Sendable {
     public var timeoutConnect = Duration.seconds(5)
     public var timeoutResponse = Duration.seconds(3600)
     public var timeoutIdle = Duration.seconds(300)
+    /// From a request's head to the end of its response; zero is no limit.
+    public var timeoutRequest = Duration.zero
+    /// Bytes of a request's body; 0 is no limit.
+    public var bodyLimit = 0
     public var poolIdle = Duration.seconds(4)
     public var poolSize = 128
     public var health = HealthCheckKind.auto
@@ -150,10 +158,23 @@ public struct Settings: Sendable {
     /// Nil is `auto`: one for each processor.
     public var threads: Int?
     public var maxConnections = 10_000
+    /// Connections at a time, and new ones a second, of one client address; 0 is no limit.
+    public var maxConnectionsPerClient = 0
+    public var connectionRatePerClient = 0
     public var requestsPerConnection = 10_000
     public var headLimit = 32 << 10
     public var targetLimit = 8 << 10
     public var fieldsLimit = 128
+    public var emptyLinesLimit = 2
+    public var chunkLineLimit = 256
+    public var chunkExtensionsLimit = 4 << 10
+    public var trailersLimit = 8 << 10
+    public var interimLimit = 32
+    public var responseHeadLimit = 60 << 10
+    public var responseFieldsLimit = 256
+    /// Bytes a second that a client that is waited for has to send, or to take; 0 is no limit.
+    public var minimumSendRate = 256
+    public var minimumReadRate = 256
     public var timeoutHead = Duration.seconds(10)
     public var timeoutKeepalive = Duration.seconds(75)
     public var timeoutClient = Duration.seconds(60)
@@ -167,6 +188,8 @@ public struct Settings: Sendable {
     public var logLevel = "info"
     /// `off`, `stderr` or a path.
     public var accessLog = "off"
+    /// A folder with bodies for ballast's own answers; nil has none.
+    public var errorFolder: String?
     public var shutdownTimeout = Duration.seconds(60)
     /// Between the signal to stop and the end of accepting.
     public var shutdownDelay = Duration.zero

@@ -10,6 +10,14 @@ import Relay
 /// What a configuration says of requests, whatever their backend.
 final class TrafficRules: Sendable {
     let requestLimits: RequestParser.Limits
+    let responseLimits: ResponseParser.Limits
+    let chunkLimits: ChunkDecoder.Limits
+    let interimLimit: Int
+    /// Of each client address.
+    let clientLimits: ConnectionGate.Limits
+    /// Bytes a second.
+    let minimumSendRate: Int
+    let minimumReadRate: Int
     let fields: FieldSettings
     let requestsPerConnection: Int
     let timeoutHead: Duration
@@ -20,10 +28,25 @@ final class TrafficRules: Sendable {
     let replayBudget: ReplayBudget
     /// Gets one line for each request; nil where none is wanted.
     let accessLog: (@Sendable (String) -> Void)?
+    /// Bodies for ballast's own answers.
+    let answers: AnswerBodies
 
-    init(_ settings: Settings, replayBudget: ReplayBudget, accessLog: (@Sendable (String) -> Void)?) {
+    init(
+        _ settings: Settings, replayBudget: ReplayBudget, answers: AnswerBodies,
+        accessLog: (@Sendable (String) -> Void)?
+    ) {
         requestLimits = RequestParser.Limits(
-            head: settings.headLimit, target: settings.targetLimit, fields: settings.fieldsLimit)
+            head: settings.headLimit, target: settings.targetLimit, fields: settings.fieldsLimit,
+            emptyLines: settings.emptyLinesLimit)
+        responseLimits = ResponseParser.Limits(head: settings.responseHeadLimit, fields: settings.responseFieldsLimit)
+        chunkLimits = ChunkDecoder.Limits(
+            line: settings.chunkLineLimit, extensions: settings.chunkExtensionsLimit, trailers: settings.trailersLimit)
+        interimLimit = settings.interimLimit
+        clientLimits = ConnectionGate.Limits(
+            connections: settings.maxConnectionsPerClient, rate: settings.connectionRatePerClient)
+        minimumSendRate = settings.minimumSendRate
+        minimumReadRate = settings.minimumReadRate
+        self.answers = answers
         fields = FieldSettings(via: Array(settings.via.utf8), passesUnderscores: settings.passesUnderscores)
         requestsPerConnection = settings.requestsPerConnection
         timeoutHead = settings.timeoutHead
@@ -54,7 +77,7 @@ public final class BackendPlan: Sendable {
         self.traffic = traffic
         limits = TimeLimits(
             queue: settings.timeoutQueue, connect: settings.timeoutConnect, response: settings.timeoutResponse,
-            idle: settings.timeoutIdle)
+            idle: settings.timeoutIdle, request: settings.timeoutRequest)
         retryRule = RetryRule(retries: settings.retries, causes: settings.retryOn, replay: settings.replay)
     }
 }

@@ -88,11 +88,13 @@ extension Shared {
     /// Makes a plan of checked settings. Takes its time; one caller at a time, and not while another plan is adopted.
     /// - Parameters:
     ///   - servers: of each backend, resolved.
+    ///   - answers: bodies for ballast's own answers, where they are not its own.
     ///   - accessLog: gets one line for each request; nil where none is wanted.
     public func propose(
-        _ settings: Settings, servers: [[Server]], accessLog: (@Sendable (String) -> Void)? = nil
+        _ settings: Settings, servers: [[Server]], answers: AnswerBodies = AnswerBodies(),
+        accessLog: (@Sendable (String) -> Void)? = nil
     ) -> Proposal {
-        let traffic = TrafficRules(settings, replayBudget: replayBudget, accessLog: accessLog)
+        let traffic = TrafficRules(settings, replayBudget: replayBudget, answers: answers, accessLog: accessLog)
         var backends: [BackendPlan] = []
         var members: [[Member]] = []
         var rosters: [Roster] = []

@@ -15,6 +15,8 @@ public final class Shared: Sendable {
     let statsClients = ClientBudget(limit: 64)
     public let replayBudget: ReplayBudget
     let ledger = Ledger()
+    /// Connections by client address, where there is a limit for them.
+    let gate = Mutex(ConnectionGate())
     let build: Statistics.Build
     /// Where pages are made: with hundreds of servers that takes longer than streams should wait.
     private let side = SideQueue(label: "ballast.pages")
@@ -128,6 +130,9 @@ public final class Shared: Sendable {
                 states.backends.append(WeakBackend(backend: backend))
             }
             states.listeners.removeAll { $0.listener == nil }
+            for listener in plan.listeners {
+                listener.shared.clients.setLimit(listener.settings.maxConnections ?? .max)
+            }
             for listener in plan.listeners.map(\.shared)
             where !states.listeners.contains(where: { $0.listener === listener }) {
                 states.listeners.append(WeakListener(listener: listener))
@@ -225,6 +230,7 @@ public final class Shared: Sendable {
             }
         }
         told.wasLastLoadAccepted = wasAccepted
+        told.limits = Snapshot(metrics.map(\.limits))
         told.droppedLogLines = droppedLogLines()
         return told
     }

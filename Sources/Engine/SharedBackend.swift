@@ -123,6 +123,8 @@ final class SharedListener: Sendable {
     let identity: Identity
     /// By worker.
     let metrics: [Counters<ListenerCounter>]
+    /// Its own limit.
+    let clients = ClientBudget(limit: .max)
     /// Its sockets are, or were, with the workers.
     private let hasSockets = Atomic<Bool>(false)
     private let ledger: Ledger

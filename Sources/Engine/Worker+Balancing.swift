@@ -149,6 +149,11 @@ extension RequestCounter {
         case .noRoute: self = .failedNoRoute
         case .badRequest: self = .failedBadRequest
         case .shutdown: self = .failedShutdown
+        case .requestTimeout: self = .failedRequestTimeout
+        case .bodyRate: self = .failedBodyRate
+        case .readRate: self = .failedReadRate
+        case .clientLimit: self = .failedClientLimit
+        case .tooLarge: self = .failedTooLarge
         }
     }
 
@@ -159,7 +164,7 @@ extension RequestCounter {
         case .connectTimeout: self = .retriesConnectTimeout
         case .firstByteTimeout, .idleTimeout: self = .retriesTimeout
         case .reset, .badResponse, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout,
-            .noRoute, .badRequest, .shutdown:
+            .noRoute, .badRequest, .shutdown, .requestTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
             self = .retriesReset
         }
     }

@@ -4,6 +4,8 @@ import Balancing
 import Configuration
 import EventLoop
 import Metrics
+import Relay
+import Synchronization
 
 extension Worker {
     /// Accepts clients on a socket from now on.
@@ -35,7 +37,7 @@ extension Worker {
     // MARK: Clients
 
     func hasRoomForClient(_ listener: Listener) -> Bool {
-        listener.isStats ? shared.statsClients.hasRoom : shared.clients.hasRoom
+        (listener.isStats ? shared.statsClients.hasRoom : shared.clients.hasRoom) && listener.shared.clients.hasRoom
     }
 
     /// Closes the connection of ballast's own page that has waited longest for its client, so that a check gets through.
@@ -52,6 +54,7 @@ extension Worker {
             trafficClients += 1
         }
         listener.metrics.add(.accepted)
+        listener.shared.clients.take()
         let client = clients.insert {
             ClientConnection(token: $0, socket: socket, peer: peer, listener: listener, worker: self)
         }
@@ -60,12 +63,44 @@ extension Worker {
         } catch {
             log.say(.warning, "cannot watch a connection: \(error)")
             client.close()
+            return
         }
+        if !plan.traffic.clientLimits.isNone, !listener.isStats, !client.identity.isTrusted { admit(client, peer) }
     }
+
+    /// Lets a client in if its address has room for one connection more; else answers it, a few at a time.
+    private func admit(_ client: ClientConnection, _ peer: Endpoint) {
+        let key = ConnectionGate.Client(peer.address)
+        let (limits, now) = (plan.traffic.clientLimits, now)
+        switch shared.gate.withLock({ $0.admit(key, limits, now: now) }) {
+        case .admitted:
+            client.gateClient = key
+            return
+        case .tooMany: metrics.limits.add(.maxConnectionsPerClient)
+        case .tooFast: metrics.limits.add(.connectionRatePerClient)
+        }
+        // Each answer keeps a connection for a moment: of a flood only the first are told why.
+        guard turnedAway < Self.mostTurnedAway else {
+            client.close(resetting: true)
+            return
+        }
+        turnedAway += 1
+        client.isTurnedAway = true
+        client.refuse(.clientLimit)
+    }
+
+    /// Clients that are being told of their limit, at a time.
+    private static let mostTurnedAway = 64
 
     func removeClient(_ client: ClientConnection) {
         clients.remove(client.token)
         client.listenerMetrics.add(.closed)
+        client.listenerClients.give()
+        if client.isTurnedAway { turnedAway -= 1 }
+        if let key = client.gateClient {
+            let now = now
+            shared.gate.withLock { $0.leave(key, now: now) }
+        }
         if client.listener.isStats {
             shared.statsClients.give()
         } else {

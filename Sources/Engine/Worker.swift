@@ -65,6 +65,8 @@ public final class Worker: Turning, @unchecked Sendable {
     private var connectWarnedAt: Duration?
     /// Clients that are not ballast's own page's.
     var trafficClients = 0
+    /// Clients that are being told that their address has too many connections.
+    var turnedAway = 0
 
     var prober: Prober?
     let caretaker = Caretaker()
@@ -189,6 +191,11 @@ public final class Worker: Turning, @unchecked Sendable {
     func makeRequestID() -> InlineArray<32, UInt8> {
         let id = random.nextID()
         return RequestID.made(from: id.high, id.low)
+    }
+
+    func makeRequestIDBytes() -> [UInt8] {
+        let id = makeRequestID()
+        return id.indices.map { id[$0] }
     }
 
     func draw() -> UInt64 { random.next() }

@@ -52,6 +52,7 @@ public enum RequestCounter: Int, ResponseCounterKey {
     case retriesConnect, retriesConnectTimeout, retriesReset, retriesTimeout, retriesStatus, retriesDown
     case failedConnect, failedConnectTimeout, failedReset, failedBadResponse
     case failedFirstByteTimeout, failedIdleTimeout, failedHeadTimeout, failedBodyTimeout, failedWriteTimeout
+    case failedRequestTimeout, failedBodyRate, failedReadRate, failedClientLimit, failedTooLarge
     case failedNoServer, failedQueueFull, failedQueueTimeout, failedNoRoute, failedBadRequest, failedShutdown
     /// The response had begun and was cut; the cause is counted as well.
     case truncated
@@ -107,6 +108,8 @@ extension Snapshot<RequestCounter> {
             ("bad_response", .failedBadResponse), ("first_byte_timeout", .failedFirstByteTimeout),
             ("idle_timeout", .failedIdleTimeout), ("head_timeout", .failedHeadTimeout),
             ("body_timeout", .failedBodyTimeout), ("write_timeout", .failedWriteTimeout),
+            ("request_timeout", .failedRequestTimeout), ("body_rate", .failedBodyRate), ("read_rate", .failedReadRate),
+            ("client_limit", .failedClientLimit), ("too_large", .failedTooLarge),
             ("queue_full", .failedQueueFull), ("queue_timeout", .failedQueueTimeout), ("no_server", .failedNoServer),
             ("no_route", .failedNoRoute), ("bad_request", .failedBadRequest), ("shutdown", .failedShutdown),
         ]

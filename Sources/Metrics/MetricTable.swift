@@ -85,6 +85,9 @@ enum MetricTable {
             ]
             for (reason, counter) in reasons { list.add(statistics.counts[counter], [("reason", reason)]) }
         },
+        Metric("ballast_limits_reached_total", .counter, "Times that a limit was reached, by its key") { told, list in
+            for limit in LimitCounter.allCases { list.add(told.limits[limit], [("limit", limit.key)]) }
+        },
     ]
 
     private static let requests: [Metric] = [

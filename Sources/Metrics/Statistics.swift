@@ -1,6 +1,9 @@
 // What ballast tells about itself at one moment, in plain values: the metrics and the page are made from this alone.
 
 public struct Statistics: Sendable {
+    /// How often each limit was reached.
+    public var limits = Snapshot<LimitCounter>([])
+
     public struct Build: Sendable {
         public var version: String
         public var swift: String

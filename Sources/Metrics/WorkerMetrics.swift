@@ -39,6 +39,7 @@ enum Ticks {
 /// One worker's numbers, besides those of single listeners, backends and servers.
 public final class WorkerMetrics: Sendable {
     public let process = Counters<ProcessCounter>()
+    public let limits = Counters<LimitCounter>()
     /// Of requests that came to no backend.
     public let unrouted = RequestMetrics()
 

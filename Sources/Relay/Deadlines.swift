@@ -10,8 +10,13 @@ public struct TimeLimits: Sendable {
     public var response: Duration
     /// Silence inside the response's body.
     public var idle: Duration
+    /// The whole request.
+    public var request: Duration
 
-    public init(queue: Duration = .seconds(30), connect: Duration, response: Duration, idle: Duration) {
+    public init(
+        queue: Duration = .seconds(30), connect: Duration, response: Duration, idle: Duration, request: Duration = .zero
+    ) {
+        self.request = request
         self.queue = queue
         self.connect = connect
         self.response = response

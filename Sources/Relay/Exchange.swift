@@ -44,6 +44,8 @@ public struct Exchange: Sendable {
         case responseEnded
         /// The attempt failed on the server's side.
         case serverFailed(Failure)
+        /// So did one whose response had begun, and no byte of that is on its way to the client.
+        case serverFailedUnseen(Failure)
         /// Checks say that the server at work is down.
         case serverIsDown
         /// The client broke the rules or a time limit of its own.
@@ -84,8 +86,10 @@ public struct Exchange: Sendable {
     private enum Reconsidered { case nothing, response, attempt }
 
     public private(set) var state = State.idle
-    /// When `.expired` is due; nil while nothing is waited for that has a limit.
-    public private(set) var deadline: Duration?
+    /// When the step under way is over; nil while nothing is waited for that has a limit.
+    private var stepEnd: Duration?
+    /// When the whole request is.
+    private var requestEnd: Duration?
     public private(set) var exclusions = Exclusions()
     public private(set) var attempts = 0
 
@@ -94,16 +98,22 @@ public struct Exchange: Sendable {
     private var facts = AttemptFacts()
     private var retried = 0
     private var interimHeads = 0
+    private let interimLimit: Int
     private var requestHasEnded = false
     private var hasBodyBytes = false
     private var reconsidered = Reconsidered.nothing
 
-    /// Interim responses to one request, at most.
-    public static let maximumInterimHeads = 32
-
-    public init(limits: TimeLimits, rule: RetryRule = RetryRule()) {
+    /// - Parameter interimLimit: interim responses to the request, at most.
+    public init(limits: TimeLimits, rule: RetryRule = RetryRule(), interimLimit: Int = 32) {
         self.limits = limits
         self.rule = rule
+        self.interimLimit = interimLimit
+    }
+
+    /// When `.expired` is due; nil while nothing is waited for that has a limit.
+    public var deadline: Duration? {
+        guard let requestEnd else { return stepEnd }
+        return min(stepEnd ?? requestEnd, requestEnd)
     }
 
     /// The server at work, if one is.
@@ -131,12 +141,13 @@ public struct Exchange: Sendable {
             facts.isIdempotent = method.isIdempotent
             facts.isKeyed = isKeyed
             requestHasEnded = !hasBody
+            requestEnd = TimeLimits.deadline(limits.request, from: now)
             state = .choosing
             return .choose(isRetry: false)
         case .queued:
             giveUpReconsidered()
             state = .queued
-            deadline = TimeLimits.deadline(limits.queue, from: now)
+            stepEnd = TimeLimits.deadline(limits.queue, from: now)
             return .none
         case .chosen(let server):
             return chosen(server, now: now)
@@ -146,21 +157,23 @@ public struct Exchange: Sendable {
             guard case .connecting(let server) = state else { return .none }
             facts.isKept = isKept
             state = .awaiting(server: server)
-            deadline = TimeLimits.deadline(limits.response, from: now)
+            stepEnd = TimeLimits.deadline(limits.response, from: now)
             return .send
         case .sent(let ofBody, let isKept):
             facts.hasSent = true
             facts.hasLostBody = facts.hasLostBody || ofBody && !isKept
-            if ofBody, case .awaiting = state { deadline = TimeLimits.deadline(limits.response, from: now) }
+            if ofBody, case .awaiting = state { stepEnd = TimeLimits.deadline(limits.response, from: now) }
             return .none
         case .requestEnded:
             requestHasEnded = true
-            if case .awaiting = state { deadline = TimeLimits.deadline(limits.response, from: now) }
+            if case .awaiting = state { stepEnd = TimeLimits.deadline(limits.response, from: now) }
             return .none
         case .responseBegan, .interimHead, .finalHead, .bodyBytes, .responseEnded:
             return handleResponse(event, now: now)
         case .serverFailed(let failure):
             return attemptFailed(failure, now: now)
+        case .serverFailedUnseen(let failure):
+            return isResponding ? end(.replied(failure)) : attemptFailed(failure, now: now)
         case .serverIsDown:
             return serverIsDown()
         case .clientFailed(let failure):
@@ -206,7 +219,7 @@ public struct Exchange: Sendable {
         case .interimHead(let isContinue):
             facts.hasForwarded = facts.hasForwarded || !isContinue
             interimHeads += 1
-            guard interimHeads <= Self.maximumInterimHeads else {
+            guard interimHeads <= interimLimit else {
                 return attemptFailed(.badResponse(.tooManyInterimResponses), now: now)
             }
             return .forwardInterim
@@ -220,12 +233,12 @@ public struct Exchange: Sendable {
             return .forwardHead
         case .bodyBytes:
             hasBodyBytes = true
-            deadline = TimeLimits.deadline(limits.idle, from: now)
+            stepEnd = TimeLimits.deadline(limits.idle, from: now)
             return .none
         case .responseEnded:
             return end(.answered)
-        case .began, .queued, .chosen, .noServer, .connected, .sent, .requestEnded, .serverFailed, .serverIsDown,
-            .clientFailed, .clientLeft, .expired:
+        case .began, .queued, .chosen, .noServer, .connected, .sent, .requestEnded, .serverFailed,
+            .serverFailedUnseen, .serverIsDown, .clientFailed, .clientLeft, .expired:
             return .none
         }
     }
@@ -265,7 +278,7 @@ public struct Exchange: Sendable {
         facts.hasSent = false
         facts.isKept = false
         state = .connecting(server: server)
-        deadline = TimeLimits.deadline(limits.connect, from: now)
+        stepEnd = TimeLimits.deadline(limits.connect, from: now)
         return fresh ? .openFresh(server: server) : .open(server: server)
     }
 
@@ -280,7 +293,7 @@ public struct Exchange: Sendable {
             exclusions.insert(server)
             if isRetry { retried += 1 }
             state = .choosing
-            deadline = nil
+            stepEnd = nil
             return .choose(isRetry: isRetry)
         case .giveUp:
             return end(.replied(failure))
@@ -303,19 +316,22 @@ public struct Exchange: Sendable {
     }
 
     private mutating func expired(isHeldByClient: Bool, now: Duration) -> Action {
+        if let requestEnd, requestEnd <= now {
+            return isResponding ? end(.cut(.requestTimeout)) : end(.replied(.requestTimeout))
+        }
         switch state {
         case .connecting:
             return attemptFailed(.connectTimeout, now: now)
         case .awaiting:
             // While the client has not sent, its own time limit watches it; a server that does not read is late.
             guard requestHasEnded || !isHeldByClient else {
-                deadline = TimeLimits.deadline(limits.response, from: now)
+                stepEnd = TimeLimits.deadline(limits.response, from: now)
                 return .none
             }
             return attemptFailed(.firstByteTimeout, now: now)
         case .responding:
             guard !isHeldByClient else {
-                deadline = TimeLimits.deadline(limits.idle, from: now)
+                stepEnd = TimeLimits.deadline(limits.idle, from: now)
                 return .none
             }
             return end(.cut(hasBodyBytes ? .idleTimeout : .firstByteTimeout))
@@ -328,7 +344,8 @@ public struct Exchange: Sendable {
 
     private mutating func end(_ disposition: Disposition) -> Action {
         state = .ended(disposition)
-        deadline = nil
+        stepEnd = nil
+        requestEnd = nil
         return switch disposition {
         case .answered: .finish
         case .replied(let failure): .reply(failure)

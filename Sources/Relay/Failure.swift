@@ -12,8 +12,16 @@ public enum Failure: Error, Equatable, Sendable {
     case badResponse(ProtocolError)
     case firstByteTimeout
     case idleTimeout
+    /// The whole request took longer than it may.
+    case requestTimeout
     /// The client's head, body, or reading took too long.
     case headTimeout, bodyTimeout, writeTimeout
+    /// The client sends its body, or takes the response, more slowly than it may.
+    case bodyRate, readRate
+    /// The client's address has as many connections as it may have, or makes new ones faster than it may.
+    case clientLimit
+    /// The request's body is larger than it may be.
+    case tooLarge
     case noServer
     /// All slots are taken, and the line is full.
     case queueFull
@@ -23,12 +31,17 @@ public enum Failure: Error, Equatable, Sendable {
     case badRequest(ProtocolError)
     case shutdown
 
+    /// A client's violation.
+    public init(client error: ProtocolError) { self = error == .bodyTooLarge ? .tooLarge : .badRequest(error) }
+
     /// Status of ballast's own answer (`configuration`: answers of ballast's own).
     public var status: Int {
         switch self {
         case .connect, .reset, .badResponse: 502
-        case .connectTimeout, .firstByteTimeout, .idleTimeout: 504
-        case .headTimeout, .bodyTimeout, .writeTimeout: 408
+        case .connectTimeout, .firstByteTimeout, .idleTimeout, .requestTimeout: 504
+        case .headTimeout, .bodyTimeout, .writeTimeout, .bodyRate, .readRate: 408
+        case .clientLimit: 429
+        case .tooLarge: 413
         case .noServer, .queueFull, .queueTimeout, .shutdown: 503
         case .noRoute: 404
         case .badRequest(let error): error.status
@@ -44,6 +57,11 @@ public enum Failure: Error, Equatable, Sendable {
         case .badResponse: "bad_response"
         case .firstByteTimeout: "first_byte_timeout"
         case .idleTimeout: "idle_timeout"
+        case .requestTimeout: "request_timeout"
+        case .bodyRate: "body_rate"
+        case .readRate: "read_rate"
+        case .clientLimit: "client_limit"
+        case .tooLarge: "too_large"
         case .headTimeout: "head_timeout"
         case .bodyTimeout: "body_timeout"
         case .writeTimeout: "write_timeout"
@@ -65,6 +83,11 @@ public enum Failure: Error, Equatable, Sendable {
         case .badResponse: "the server sent a malformed response"
         case .firstByteTimeout: "the server did not begin its response in time"
         case .idleTimeout: "the server fell silent in the middle of its response"
+        case .requestTimeout: "the request took longer than timeout-request"
+        case .bodyRate: "the request's body arrives more slowly than minimum-send-rate"
+        case .readRate: "the client takes the response more slowly than minimum-read-rate"
+        case .clientLimit: "there are too many connections from this address; try again later"
+        case .tooLarge: "the request's body is larger than body-limit"
         case .headTimeout: "the request's head did not arrive in time"
         case .bodyTimeout: "the request's body stopped arriving"
         case .writeTimeout: "the client stopped reading"
@@ -82,7 +105,7 @@ public enum Failure: Error, Equatable, Sendable {
         switch self {
         case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout: true
         case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout, .noRoute,
-            .shutdown:
+            .shutdown, .requestTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
             false
         }
     }
@@ -90,9 +113,9 @@ public enum Failure: Error, Equatable, Sendable {
     /// The client made the mistake: nothing more can be read from its connection with certainty.
     public var isClientsFault: Bool {
         switch self {
-        case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout: true
+        case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge: true
         case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout, .noServer, .queueFull,
-            .queueTimeout, .noRoute, .shutdown:
+            .queueTimeout, .noRoute, .shutdown, .requestTimeout:
             false
         }
     }

@@ -83,7 +83,8 @@ public struct RetryRule: Sendable {
         case .reset, .firstByteTimeout:
             return retried < retries ? .anotherServer(isRetry: true) : .giveUp
         case .badResponse, .idleTimeout, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull,
-            .queueTimeout, .noRoute, .badRequest, .shutdown:
+            .queueTimeout, .noRoute, .badRequest, .shutdown, .requestTimeout, .bodyRate, .readRate, .clientLimit,
+            .tooLarge:
             return .giveUp
         }
     }
@@ -104,7 +105,7 @@ extension Causes {
         case .reset, .badResponse: reset
         case .firstByteTimeout, .idleTimeout: timeout
         case .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout, .noRoute, .badRequest,
-            .shutdown:
+            .shutdown, .requestTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
             false
         }
     }

@@ -51,7 +51,8 @@ final class Daemon {
         let count = settings.threads ?? Machine.usableProcessors
         let access = LogWriter.access(settings.accessLog, beside: standardError)
         let shared = makeShared(count)
-        var proposal = shared.propose(settings, servers: ready.servers, accessLog: access?.sink)
+        var proposal = shared.propose(
+            settings, servers: ready.servers, answers: ready.answers, accessLog: access?.sink)
         // First, so that a second ballast is told of the first one, and not of its ports.
         let pidFile = try makePidFile(settings.pidFile)
         defer { pidFile?.remove() }

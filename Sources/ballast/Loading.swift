@@ -39,6 +39,8 @@ enum Loading {
         let effective: EffectiveSettings
         /// Whom `user` names.
         let account: Account?
+        /// What `error-folder` holds.
+        let answers: AnswerBodies
         let warnings: [String]
     }
 
@@ -101,11 +103,13 @@ enum Loading {
             text += "error: there is no user or group '\(user)' on this machine\n"
         }
         text += unwritable(settings, account, but: inUse)
+        var warnings = lines(loader.warningText)
+        let answers = ErrorFolder.bodies(in: settings.errorFolder, mistakes: &text, warnings: &warnings)
         guard text.isEmpty else { throw Refusal(text) }
         return Ready(
             settings: settings, servers: servers,
-            effective: loader.effective.with(servers: servers, of: settings), account: account,
-            warnings: lines(loader.warningText))
+            effective: loader.effective.with(servers: servers, of: settings), account: account, answers: answers,
+            warnings: warnings)
     }
 
     /// Files that cannot be written: the log by whom it is written later, the pid file by whom ballast starts as.

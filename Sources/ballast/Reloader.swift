@@ -92,7 +92,8 @@ final class Reloader: Sendable {
             let loaded = try Loading.ready(from: origin, known: known, inUse: inUse)
             let settings = Loading.within(descriptors: Machine.raiseDescriptorLimit(), loaded.settings, log)
             let access = try accessLog(settings.accessLog)
-            var proposal = shared.propose(settings, servers: loaded.servers, accessLog: access?.sink)
+            var proposal = shared.propose(
+                settings, servers: loaded.servers, answers: loaded.answers, accessLog: access?.sink)
             try Loading.openListeners(of: &proposal, shared, inherited: inherited)
             let opened = proposal.opened
             guard state.withLock({ !$0.isOver }) else { return }

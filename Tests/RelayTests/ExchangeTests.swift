@@ -94,7 +94,7 @@ import Testing
 
     @Test func interimHeadsAreBounded() {
         var exchange = sent(.get)
-        for _ in 0..<Exchange.maximumInterimHeads {
+        for _ in 0..<32 {
             #expect(exchange.handle(.interimHead(isContinue: true), now: .zero) == .forwardInterim)
         }
         #expect(

@@ -123,6 +123,8 @@ public final class SimulatedNetwork: Network {
         return !side.inbox.isEmpty || side.peerFinished || side.isReset
     }
 
+    public func unsentCount(_ socket: SocketID) -> Int { sides[socket.rawValue]?.outstanding ?? 0 }
+
     public func finishSending(_ socket: SocketID) { sides[socket.rawValue]?.finish() }
 
     public func close(_ socket: SocketID, resetting: Bool) {

@@ -11,6 +11,9 @@ final class HTTPCheck: HealthCheck {
     private let expected: StatusSet
     private var hasSent = false
     private var interimHeads = 0
+    /// Interim responses to a check, at most.
+    private static let maximumInterimHeads = 32
+
     private var parser = ResponseParser()
     private var head = MessageHead()
 
@@ -68,7 +71,7 @@ final class HTTPCheck: HealthCheck {
                 return expected.contains(head.status) ? .passed("\(head.status)") : .failed("status \(head.status)")
             }
             interimHeads += 1
-            guard interimHeads <= Exchange.maximumInterimHeads else { return .failed("too many interim answers") }
+            guard interimHeads <= Self.maximumInterimHeads else { return .failed("too many interim answers") }
             input.consume(head.byteCount)
             if input.isEmpty { return nil }
         }

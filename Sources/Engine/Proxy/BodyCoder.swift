@@ -16,17 +16,20 @@ struct BodyCoder {
     private(set) var isSourceDone: Bool
     /// Bytes of the body read so far.
     private(set) var received = 0
+    /// Bytes that a body of unknown length may have.
+    private let limit: Int
 
     /// Room that has to be left for what stands around data.
     static let reserve = HeadWriter.chunkOverhead + HeadWriter.lastChunk.utf8CodeUnitCount
 
-    init(_ framing: BodyFraming, leaving: BodyFraming) {
+    init(_ framing: BodyFraming, leaving: BodyFraming, chunks: ChunkDecoder.Limits, limit: Int) {
+        self.limit = limit
         isChunkedOut = leaving == .chunked
         isSourceDone = framing == .none
         switch framing {
         case .none: source = .nothing
         case .length(let count): source = .length(count)
-        case .chunked: source = .chunked(ChunkDecoder())
+        case .chunked: source = .chunked(ChunkDecoder(limits: chunks))
         case .untilClose: source = .untilClose
         }
     }
@@ -59,7 +62,9 @@ struct BodyCoder {
         case .chunked(var decoder):
             defer { source = .chunked(decoder) }
             switch try decoder.next(bytes, at: &position) {
-            case .data(let count): return count
+            case .data(let count):
+                guard count <= limit - received else { throw .bodyTooLarge }
+                return count
             case .incomplete, .end: return 0
             }
         }

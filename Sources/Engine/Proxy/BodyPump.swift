@@ -32,7 +32,13 @@ struct BodyPump {
     /// - Parameters:
     ///   - framing: how the body arrives.
     ///   - leaving: how it leaves; `.untilClose` and `.length` are its plain bytes.
-    init(_ framing: BodyFraming, leaving: BodyFraming) { coder = BodyCoder(framing, leaving: leaving) }
+    ///   - limit: bytes that it may have where its length is not known beforehand.
+    init(
+        _ framing: BodyFraming, leaving: BodyFraming, chunks: ChunkDecoder.Limits = ChunkDecoder.Limits(),
+        limit: Int = .max
+    ) {
+        coder = BodyCoder(framing, leaving: leaving, chunks: chunks, limit: limit)
+    }
 
     /// Every byte of the body is read; what is left is in the sink's output.
     var isSourceDone: Bool { coder.isSourceDone }

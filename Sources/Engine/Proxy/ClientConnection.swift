@@ -29,9 +29,14 @@ final class ClientConnection {
     let listener: Listener
     /// Where it was counted when it came.
     let listenerMetrics: Counters<ListenerCounter>
+    /// What it is counted against beside all clients: its listener's limit, and its address's where that has one.
+    let listenerClients: ClientBudget
+    var gateClient: ConnectionGate.Client?
+    /// It is only told that its address has too many connections.
+    var isTurnedAway = false
     let identity: ClientIdentity
     var wire: Wire
-    private(set) var state = State.head
+    var state = State.head
     /// A hash of the client's address: where `ip-hash` leads. IPv6 clients own a /64.
     let affinity: UInt64
     /// Since when a head is awaited, where one is.
@@ -39,17 +44,15 @@ final class ClientConnection {
     /// When the first byte of the request under way was seen.
     private(set) var requestBegan = Duration.zero
     let worker: Worker
-    private var parser = RequestParser()
-    private var driver: ExchangeDriver?
-    private var requests = 0
-    private var isClosed = false
+    var parser = RequestParser()
+    var driver: ExchangeDriver?
+    private(set) var requests = 0
+    private(set) var isClosed = false
     private var alarm = Alarm()
 
     /// Of a body that nobody wants, at most this much is read over, for at most this long, to keep the connection.
     private static let drainLimit = 64 << 10
     private static let drainTime = Duration.seconds(1)
-    /// How long a client that was answered may go on sending before its connection is closed for good.
-    private static let lingerTime = Duration.seconds(2)
     /// How long a client that has just connected, or was just answered, may take to ask once more when ballast stops.
     private static let grace = Duration.seconds(1)
 
@@ -59,6 +62,7 @@ final class ClientConnection {
         self.token = token
         self.listener = listener
         listenerMetrics = listener.metrics
+        listenerClients = listener.shared.clients
         self.worker = worker
         wire = Wire(socket)
         awaitsHeadSince = worker.now
@@ -114,7 +118,7 @@ final class ClientConnection {
     func expire(_ time: Duration) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
         switch state {
-        case .head where isIdle: close()
+        case .head where isIdle: closeIdle()
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
         case .draining: closeAfterAnswer()
@@ -159,7 +163,7 @@ final class ClientConnection {
             guard isComplete else {
                 // The limit is for the whole head: bytes that trickle in do not renew it.
                 if !wasBegun, parser.hasBegun { setAlarm(worker.plan.traffic.timeoutHead) }
-                if wire.stream.mayRead { worker.runLater(token) }
+                if wire.stream.mayRead { worker.runLater(token) } else { wire.park(worker.loop) }
                 return
             }
         } catch {
@@ -167,14 +171,26 @@ final class ClientConnection {
             return
         }
         requests += 1
+        if requests == worker.plan.traffic.requestsPerConnection {
+            worker.metrics.limits.add(.requestsPerConnection)
+        }
         if listener.isStats {
             answerOwn(driver.requestHead, input)
+            return
+        }
+        // What is meant for a secured connection must have come over one (RFC 9110, 7.4); of a trusted proxy that is known.
+        if driver.requestHead.hasSecureScheme, !identity.isTrusted {
+            refuse(.badRequest(.misdirected), isHeadWhole: true)
             return
         }
         guard !wire.stream.isEnding else {
             // It has sent its request and hung up: nobody will read the answer, so no server starts on it.
             countUnstarted(.clientLeft(.connecting), status: nil)
             close()
+            return
+        }
+        if driver.requestHead.maxForwards == 0 {
+            answerOptions(driver.requestHead)
             return
         }
         setAlarm(nil)
@@ -208,37 +224,7 @@ final class ClientConnection {
         }
     }
 
-    /// Waits for a page.
-    func compose(_ request: OwnRequest) {
-        releaseDriver()
-        state = .composing(request)
-        setAlarm(worker.plan.traffic.timeoutClient)
-    }
-
-    /// Puts the connection into `answering`.
-    func answer(_ answer: StatsAnswer) {
-        releaseDriver()
-        state = .answering(answer)
-        setAlarm(worker.plan.traffic.timeoutClient)
-        sendAnswer()
-    }
-
-    /// Goes on with the answer, as far as the client reads.
-    private func sendAnswer() {
-        guard case .answering(let answer) = state else { return }
-        while true {
-            answer.fill(wire.outputBlock(worker.loop))
-            guard sendOutput() else {
-                if wire.stream.isEnding { close() }
-                return
-            }
-            guard answer.isDone else { continue }
-            if answer.keeps { startNextHead() } else { closeAfterAnswer() }
-            return
-        }
-    }
-
-    private func startNextHead() {
+    func startNextHead() {
         state = .head
         awaitsHeadSince = worker.now
         // It was told that its connection stays, and its next request may be on its way already.
@@ -264,57 +250,6 @@ final class ClientConnection {
         case .needsInput where pump.received <= Self.drainLimit:
             if wire.stream.mayRead { worker.runLater(token) }
         case .needsInput, .blocked, .again, .sourceEnded, .sourceFailed, .sinkFailed, .malformed: closeAfterAnswer()
-        }
-    }
-
-    /// Refuses what cannot become an exchange, and closes.
-    private func refuse(_ failure: Failure) {
-        if !listener.isStats { countUnstarted(.replied(failure), status: failure.status) }
-        let isHead = parser.hasMethod && driver?.requestHead.method == .head
-        releaseDriver()
-        let context = Replies.Context(
-            requestID: [], date: worker.date, connection: .close, isHead: isHead, retryAfter: nil)
-        Replies.write(failure, context, to: wire.outputBlock(worker.loop))
-        closeAfterAnswer()
-    }
-
-    /// Sends what is left to send, then closes.
-    func closeAfterAnswer() {
-        state = .closing
-        setAlarm(worker.plan.traffic.timeoutClient)
-        finishClosing()
-    }
-
-    /// Sends what is in the output; true when all of it is gone.
-    private func sendOutput() -> Bool {
-        while wire.hasOutput, wire.stream.maySend {
-            guard case .moved = wire.send(nil, limit: 0, worker.loop) else { return false }
-        }
-        return !wire.hasOutput
-    }
-
-    private func finishClosing() {
-        guard sendOutput() else {
-            // An error comes as an event of its own; until then the alarm bounds the wait.
-            if wire.stream.isEnding { close() }
-            return
-        }
-        // A close with unread bytes is a reset, and a reset may overtake the answer (RFC 9112, 9.6).
-        worker.network.finishSending(wire.stream.socket)
-        state = .lingering
-        setAlarm(Self.lingerTime)
-        wire.discardInput(worker.loop)
-        linger()
-    }
-
-    private func linger() {
-        guard wire.stream.mayRead else { return }
-        switch wire.receive(worker.loop) {
-        case .moved:
-            wire.discardInput(worker.loop)
-            if wire.stream.mayRead { worker.runLater(token) }
-        case .wouldBlock: return
-        case .ended, .failed: close()
         }
     }
 

@@ -102,6 +102,7 @@ extension ExchangeDriver {
     func leaveAttempt() {
         closeServer()
         requestFlow = .blocked
+        pace.stopAwaitingBody(now: worker.now)
         client?.setAlarm(nil)
     }
 
@@ -114,6 +115,10 @@ extension ExchangeDriver {
 
     /// Counts a failed attempt against the server that holds it.
     func count(_ failure: Failure) {
+        // A failed attempt that ends its request as well is told twice, the second time without a server.
+        if !failure.isServersFault || slotServer != nil, let limit = LimitCounter(failure) {
+            worker.metrics.limits.add(limit)
+        }
         guard failure.isServersFault, !hasOwnFault else { return }
         slotServer?.metrics.counters.add(isStale(failure) ? .staleConnections : .failures)
     }

@@ -90,14 +90,14 @@ extension ExchangeDriver {
             tell(.clientLeft)
             return
         case .malformed(let error):
-            tell(.clientFailed(.badRequest(error)))
+            tell(.clientFailed(Failure(client: error)))
             return
         case .sinkFailed:
             // The server has stopped reading. It may have answered first: its answer, or its end, is told by reading.
             isRequestBroken = true
             worker.runLater(server.token)
         }
-        watchClient(hasMoved: hasTaken)
+        watchClient(hasBodyMoved: hasTaken)
     }
 
     // MARK: Response
@@ -132,7 +132,7 @@ extension ExchangeDriver {
             guard let input = server.wire.input else { break }
             do throws(ProtocolError) {
                 let isComplete = try input.withBytes { bytes throws(ProtocolError) -> Bool in
-                    try responseParser.parse(bytes, into: &responseHead)
+                    try responseParser.parse(bytes, limits: plan.traffic.responseLimits, into: &responseHead)
                 }
                 guard isComplete else {
                     tell(.responseBegan)
@@ -154,8 +154,8 @@ extension ExchangeDriver {
             let status = responseHead.status
             tell(status < 200 ? .interimHead(isContinue: status == 100) : .finalHead(status: status))
         }
-        guard self.server === server, case .awaiting = machine.state, server.wire.stream.mayRead else { return }
-        worker.runLater(server.token)
+        guard self.server === server, case .awaiting = machine.state else { return }
+        if server.wire.stream.mayRead { worker.runLater(server.token) } else { server.wire.park(worker.loop) }
     }
 
     /// Whether the client's output takes the head as it will be rewritten: a byte more for each field, and additions.
@@ -170,6 +170,8 @@ extension ExchangeDriver {
         server.server.metrics.counters.add(.responses1xx)
         // HTTP/1.0 knows no interim responses (RFC 9110, 15.2).
         if requestHead.version == .http11 {
+            hasInterim = true
+            hasContinued = hasContinued || responseHead.status == 100
             let output = client.wire.outputBlock(worker.loop)
             input.withBytes { bytes in output.append { Forwarding.interim(responseHead, bytes, to: &$0) } }
         }
@@ -184,6 +186,7 @@ extension ExchangeDriver {
         leavingFraming = leaving(framing)
         keepsClient =
             client.mayPersist && Persistence.isKept(after: requestHead) && leavingFraming != .untilClose
+            && isBodyCertain
         let output = client.wire.outputBlock(worker.loop)
         let date = worker.date
         input.withBytes { head in
@@ -199,7 +202,7 @@ extension ExchangeDriver {
         }
         server.wire.consume(responseHead.byteCount, worker.loop)
         requestPump.dropKept()
-        responsePump = BodyPump(framing, leaving: leavingFraming)
+        responsePump = BodyPump(framing, leaving: leavingFraming, chunks: plan.traffic.chunkLimits)
         times.headArrived = true
         pumpBody(server)
     }
@@ -215,7 +218,6 @@ extension ExchangeDriver {
     private func pumpBody(_ server: ServerConnection) {
         guard let client else { return }
         let before = responsePump.received
-        let sentBefore = responsePump.sent
         let flow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
         if responsePump.received > before {
             server.server.metrics.lastByte = worker.now
@@ -242,7 +244,7 @@ extension ExchangeDriver {
             tell(.clientLeft)
             return
         }
-        watchClient(hasMoved: responsePump.sent > sentBefore)
+        watchClient(hasBodyMoved: false)
     }
 
     // MARK: Client
@@ -270,14 +272,42 @@ extension ExchangeDriver {
         }
     }
 
-    /// Sets the client's time limit: while its body is awaited, or while it does not read.
-    private func watchClient(hasMoved: Bool) {
+    /// Watches the client's pace: while its body is awaited, or while it does not read.
+    private func watchClient(hasBodyMoved: Bool) {
         guard let client, machine.disposition == nil else { return }
+        let traffic = plan.traffic
         let isAwaited = requestFlow == .needsInput && !machine.hasRequestEnded && !isRequestBroken
-        guard isAwaited || responseFlow == .blocked else {
-            client.setAlarm(nil)
-            return
+        let isBlocked = responseFlow == .blocked
+        guard isAwaited || isBlocked || client.hasAlarm else { return }
+        let now = worker.now
+        if hasBodyMoved {
+            let verdict = pace.bodyMoved(received: requestPump.received, rate: traffic.minimumSendRate, now: now)
+            if isAwaited, verdict == .slow { return tell(.clientFailed(.bodyRate)) }
         }
-        if hasMoved || !client.hasAlarm { client.setAlarm(plan.traffic.timeoutClient) }
+        if isAwaited { pace.awaitBody(now: now) } else { pace.stopAwaitingBody(now: now) }
+        if !isBlocked {
+            pace.stopWatchingReading()
+        } else if !pace.isReadingWatched {
+            pace.watchReading(taken: client.wire.taken(worker.loop), limit: traffic.timeoutClient, now: now)
+        }
+        client.setAlarm(pace.nextLook(traffic.timeoutClient).map { $0 - now })
+    }
+
+    /// It is time to look at the client's pace.
+    func clientExpired() {
+        guard let client else { return }
+        let traffic = plan.traffic
+        let now = worker.now
+        if pace.isSilent(traffic.timeoutClient, now: now) { return tell(.clientFailed(.bodyTimeout)) }
+        if pace.isReadingWatched {
+            let taken = client.wire.taken(worker.loop)
+            let rate = traffic.minimumReadRate
+            switch pace.judgeReading(taken: taken, rate: rate, limit: traffic.timeoutClient, now: now) {
+            case .silent: return tell(.clientFailed(.writeTimeout))
+            case .slow: return tell(.clientFailed(.readRate))
+            case .inTime: break
+            }
+        }
+        client.setAlarm(pace.nextLook(traffic.timeoutClient).map { $0 - now })
     }
 }

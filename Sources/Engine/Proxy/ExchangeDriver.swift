@@ -42,6 +42,10 @@ final class ExchangeDriver {
     var hasOwnFault = false
     /// The client was told that its connection stays.
     var keepsClient = false
+    /// An interim head went to the client, or is on its way; one said that the body may come.
+    var hasInterim = false
+    var hasContinued = false
+    var pace = ClientPace()
     var leavingFraming = BodyFraming.none
     /// What the client is waited for.
     var requestFlow = Flow.done
@@ -66,14 +70,20 @@ final class ExchangeDriver {
         times = ExchangeTimes(began: client.requestBegan)
         takeHead(client)
         let framing = BodyFraming(request: requestHead)
-        requestPump = BodyPump(framing, leaving: framing)
+        hasInterim = false
+        hasContinued = false
+        pace = ClientPace()
         // Nothing is sent yet: `done` comes from the pump alone.
         requestFlow = .blocked
         responseFlow = .done
         keepsClient = false
-        let failure = findBackend(client.listener)
+        var failure = findBackend(client.listener)
         plan = backend?.plan ?? worker.plan.backends[0]
-        machine = Exchange(limits: plan.limits, rule: plan.retryRule)
+        let traffic = plan.traffic
+        machine = Exchange(limits: plan.limits, rule: plan.retryRule, interimLimit: traffic.interimLimit)
+        let limit = plan.settings.bodyLimit == 0 ? Int.max : plan.settings.bodyLimit
+        if case .length(let count) = framing, count > limit { failure = failure ?? .tooLarge }
+        requestPump = BodyPump(framing, leaving: framing, chunks: traffic.chunkLimits, limit: limit)
         metrics.counters.add(.requests)
         if let failure {
             tell(.clientFailed(failure))
@@ -115,6 +125,8 @@ final class ExchangeDriver {
         requestBytes = bytes
         bytes.append(input, count)
         client.wire.consume(count, worker.loop)
+        // The beginning of a next request waits for this one to end.
+        if BodyFraming(request: requestHead) == .none { client.wire.park(worker.loop) }
         ownRequestID = bytes.withBytes { RequestID.own(requestHead, $0) }
         if ownRequestID == nil { requestID = worker.makeRequestID() }
     }
@@ -214,8 +226,13 @@ final class ExchangeDriver {
 
     func serverFailed(_ failure: Failure) {
         closeServer()
-        tell(.serverFailed(failure))
+        guard isUnseen, let client else { return tell(.serverFailed(failure)) }
+        client.wire.discardOutput(worker.loop)
+        tell(.serverFailedUnseen(failure))
     }
+
+    /// The response has begun, and the client has not got a byte of it.
+    private var isUnseen: Bool { times.headArrived && responsePump.sent == 0 && !hasInterim }
 
     func closeServer() {
         server?.close(worker)
@@ -246,17 +263,24 @@ final class ExchangeDriver {
 
     private func reply(_ failure: Failure) {
         guard let client else { return }
-        let isHead = requestHead.method == .head
         let keeps =
-            !failure.isClientsFault && client.mayPersist && Persistence.isKept(after: requestHead)
+            !failure.isClientsFault && client.mayPersist && Persistence.isKept(after: requestHead) && isBodyCertain
         let retryAfter = failure.status == 503 && backend != nil ? plan.shared.backend.retryAfter(now: worker.now) : nil
-        let context = Replies.Context(
-            requestID: requestIDBytes, date: worker.date, connection: connectionField(keeps), isHead: isHead,
-            retryAfter: retryAfter)
-        Replies.write(failure, context, to: client.wire.outputBlock(worker.loop))
+        var context = Replies.Context(
+            requestID: requestIDBytes, date: worker.date, connection: connectionField(keeps),
+            isHead: requestHead.method == .head, retryAfter: retryAfter)
+        requestBytes?.withBytes { context.form = AnswerForm(for: requestHead, $0) }
+        Replies.write(failure, plan.traffic.answers, context, to: client.wire.outputBlock(worker.loop))
         let rest = requestPump.isSourceDone ? nil : requestPump
         end(.replied(failure), status: failure.status, verdict(failure))
         client.exchangeEnded(keeping: keeps, rest: rest)
+    }
+
+    /// Whether the client will send its body now that it gets a final answer: who was not told to go on may leave it out, and
+    /// nobody could tell that from the next request (RFC 9110, 10.1.1).
+    var isBodyCertain: Bool {
+        !requestHead.expectsContinue || requestHead.version == .http10 || hasContinued || requestPump.received > 0
+            || requestPump.isSourceDone
     }
 
     func connectionField(_ keeps: Bool) -> Forwarding.Connection {
@@ -326,11 +350,6 @@ final class ExchangeDriver {
     }
 
     func clientLeft() { tell(.clientLeft) }
-
-    func clientExpired() {
-        let isBlocked = responseFlow == .blocked
-        tell(.clientFailed(isBlocked ? .writeTimeout : .bodyTimeout))
-    }
 
     func expire(_ time: Duration) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }

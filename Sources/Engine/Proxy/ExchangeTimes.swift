@@ -56,7 +56,7 @@ extension ExchangeDriver {
 
 extension ClientConnection {
     /// Counts and tells a request that never came to an exchange: of it nothing is certain but who sent it.
-    func countUnstarted(_ disposition: Disposition, status: Int?) {
+    func countUnstarted(_ disposition: Disposition, status: Int?, id: [UInt8] = []) {
         let metrics = worker.metrics.unrouted
         metrics.counters.add(.requests)
         metrics.count(disposition, status: status)
@@ -70,6 +70,7 @@ extension ClientConnection {
         record.version = "-"
         record.status = status ?? 0
         record.end = disposition.word
+        record.id = String(decoding: id, as: UTF8.self)
         record.total = worker.now - requestBegan
         log(record.line)
     }

@@ -6,33 +6,47 @@ import Relay
 enum Replies {
     /// What an answer needs besides its failure.
     struct Context {
-        /// Empty where the request has none: its head never was.
         var requestID: [UInt8]
         var date: HTTPDate
         var connection: Forwarding.Connection
         /// The request was HEAD: the answer has no body.
         var isHead: Bool
-        /// In how many seconds to come again, where the answer is 503.
+        /// In how many seconds to come again, where the answer is 503 or 429.
         var retryAfter: Int?
+        var form = AnswerForm.text
     }
 
+    /// Methods that pass, for Allow.
+    static let allowed: StaticString = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
     /// Writes the whole answer to `output`, behind interim heads that may stand there.
-    static func write(_ failure: Failure, _ context: Context, to output: Buffer) {
+    static func write(_ failure: Failure, _ bodies: AnswerBodies, _ context: Context, to output: Buffer) {
         let status = failure.status
-        let body =
-            "{\"error\":{\"message\":\"\(failure.explanation)\",\"type\":\"\(failure.word)\",\"code\":\(status)}}\n"
-        var head = "HTTP/1.1 \(status) \(reason(status))\r\nContent-Type: application/json\r\n"
+        let id = String(decoding: context.requestID, as: UTF8.self)
+        let body = bodies.body(failure, context.form, requestID: id)
+        var head = "HTTP/1.1 \(status) \(reason(status))\r\nContent-Type: \(context.form.contentType)\r\n"
         head += "Content-Length: \(body.utf8.count)\r\n"
-        if status == 503 { head += "Retry-After: \(context.retryAfter ?? 1)\r\n" }
+        // What is told depends on the moment, and on Accept.
+        head += "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+        if status == 503 || status == 429 { head += "Retry-After: \(context.retryAfter ?? 1)\r\n" }
         // RFC 9110, 15.5.6 requires it.
-        if status == 405 { head += "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" }
+        if status == 405 { head += "Allow: \(allowed)\r\n" }
+        write(head, context.isHead ? "" : body, context, to: output)
+    }
+
+    /// The answer of the last recipient of an OPTIONS request (RFC 9110, 7.6.2 and 9.3.7).
+    static func writeOptions(_ context: Context, to output: Buffer) {
+        write("HTTP/1.1 200 OK\r\nAllow: \(allowed)\r\nContent-Length: 0\r\n", "", context, to: output)
+    }
+
+    private static func write(_ head: String, _ body: String, _ context: Context, to output: Buffer) {
         output.append { target in
             target.put(Array(head.utf8).span)
             HeadWriter.field(.date, context.date.bytes.span, to: &target)
-            if !context.requestID.isEmpty { HeadWriter.field(.xRequestID, context.requestID.span, to: &target) }
+            HeadWriter.field(.xRequestID, context.requestID.span, to: &target)
             Forwarding.connection(context.connection, to: &target)
             target.put("\r\n")
-            if !context.isHead { target.put(Array(body.utf8).span) }
+            target.put(Array(body.utf8).span)
         }
     }
 
@@ -44,8 +58,11 @@ enum Replies {
         case 404: "Not Found"
         case 405: "Method Not Allowed"
         case 408: "Request Timeout"
+        case 413: "Content Too Large"
         case 414: "URI Too Long"
         case 417: "Expectation Failed"
+        case 421: "Misdirected Request"
+        case 429: "Too Many Requests"
         case 431: "Request Header Fields Too Large"
         case 501: "Not Implemented"
         case 502: "Bad Gateway"

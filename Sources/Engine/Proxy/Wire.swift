@@ -10,6 +10,8 @@ struct Wire {
     var stream: Stream
     private(set) var input: Buffer?
     private(set) var output: Buffer?
+    /// Bytes that the system took to send, in all.
+    private(set) var sent = 0
 
     init(_ socket: SocketID) { stream = Stream(socket) }
 
@@ -18,8 +20,7 @@ struct Wire {
 
     /// Reads once. What was read is at the end of `input`.
     mutating func receive(_ loop: borrowing LoopContext) -> Transfer {
-        let buffer = input ?? loop.blocks.take()
-        input = buffer
+        let buffer = inputBlock(loop)
         if buffer.isFull { buffer.compact() }
         // A full block is a head at its limit or a body that waits: its owner has said so before it reads again.
         guard buffer.freeCount > 0 else { return .moved(0) }
@@ -31,8 +32,41 @@ struct Wire {
     /// Sends what is in `output`, then up to `limit` bytes of `body`, in one call.
     mutating func send(_ body: Buffer?, limit: Int, _ loop: borrowing LoopContext) -> Transfer {
         let transfer = stream.send(output, body, limit: limit, on: loop.network)
+        if case .moved(let count) = transfer { sent += count }
         releaseOutput(loop)
         return transfer
+    }
+
+    /// The block that is read into.
+    private mutating func inputBlock(_ loop: borrowing LoopContext) -> Buffer {
+        guard let small = input, small.capacity < Self.blockSize else {
+            let block = input ?? loop.blocks.take()
+            input = block
+            return block
+        }
+        let block = loop.blocks.take()
+        block.append(small, small.count)
+        input = block
+        return block
+    }
+
+    /// Keeps the few bytes of a message that is not whole yet in a block of their size: who sends one byte and no more
+    /// shall not hold 64 KiB.
+    mutating func park(_ loop: borrowing LoopContext) {
+        guard let block = input, block.capacity == Self.blockSize, block.count <= Self.blockSize / 4 else { return }
+        let small = Buffer(capacity: max(256, block.count))
+        small.append(block, block.count)
+        loop.blocks.give(block)
+        input = small
+    }
+
+    /// Bytes that the peer's system has taken.
+    func taken(_ loop: borrowing LoopContext) -> Int { sent - loop.network.unsentCount(stream.socket) }
+
+    /// Drops what is to be sent and has not begun to leave.
+    mutating func discardOutput(_ loop: borrowing LoopContext) {
+        output?.clear()
+        releaseOutput(loop)
     }
 
     /// The block that outgoing bytes are written to.
@@ -51,7 +85,7 @@ struct Wire {
     /// Gives the input's block back if it holds nothing.
     mutating func releaseInput(_ loop: borrowing LoopContext) {
         guard let buffer = input, buffer.isEmpty else { return }
-        loop.blocks.give(buffer)
+        if buffer.capacity == Self.blockSize { loop.blocks.give(buffer) }
         input = nil
     }
 
@@ -69,8 +103,7 @@ struct Wire {
     /// Closes the socket and gives every block back.
     mutating func close(resetting: Bool, _ loop: borrowing LoopContext) {
         discardInput(loop)
-        output?.clear()
-        releaseOutput(loop)
+        discardOutput(loop)
         loop.network.close(stream.socket, resetting: resetting)
     }
 }

@@ -74,6 +74,8 @@ public final class EpollNetwork: Network {
 
     public func hasInput(_ socket: SocketID) -> Bool { Socket.hasInput(socket.rawValue) }
 
+    public func unsentCount(_ socket: SocketID) -> Int { Socket.unsentCount(socket.rawValue) }
+
     public func finishSending(_ socket: SocketID) { Socket.finishSending(socket.rawValue) }
 
     public func close(_ socket: SocketID, resetting: Bool) {

@@ -80,6 +80,8 @@ public protocol Network: AnyObject {
     func send(_ socket: SocketID, _ first: Buffer?, _ second: Buffer?, limit: Int) -> Transfer
     /// Whether a byte or the end can be read now.
     func hasInput(_ socket: SocketID) -> Bool
+    /// Bytes given to `send` that the peer's system has not taken.
+    func unsentCount(_ socket: SocketID) -> Int
     func finishSending(_ socket: SocketID)
     /// Closes at the end of the turn, so that no handle is used again within it.
     /// - Parameter resetting: the peer sees a failure, never a proper end.

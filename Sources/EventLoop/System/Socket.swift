@@ -121,6 +121,9 @@ enum Socket {
         return unsafe recv(number, &byte, 1, Int32(MSG_PEEK)) >= 0 || errno != EAGAIN
     }
 
+    /// Bytes that the peer has not acknowledged.
+    static func unsentCount(_ number: Int32) -> Int { Int(max(0, clinux_unsent(number))) }
+
     static func finishSending(_ number: Int32) { _ = shutdown(number, Int32(SHUT_WR)) }
 
     /// Makes the coming close a reset, which no peer takes for a proper end.

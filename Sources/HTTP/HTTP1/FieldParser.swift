@@ -85,10 +85,9 @@ enum FieldParser {
                 head.optionCount += 1
             }
         case .expect where isRequest:
-            guard !isRepeated, ByteScan.equal(bytes, slot.value, ignoringCaseOf: "100-continue") else {
-                throw .unknownExpectation
-            }
-            head.expectsContinue = true
+            let isKnown = !isRepeated && ByteScan.equal(bytes, slot.value, ignoringCaseOf: "100-continue")
+            head.expectsContinue = isKnown
+            if !isKnown { head.hasUnknownExpectation = true }
         case .keepAlive:
             forEachElement(bytes, slot.value) { noteKeepAlive($0, bytes, in: &head) }
         case .other, .host, .expect, .date, .forwarded, .http2Settings, .idempotencyKey, .maxForwards,
@@ -119,7 +118,14 @@ enum FieldParser {
             isAfterChunked = ByteScan.equal(bytes, element, ignoringCaseOf: "chunked")
             hasUnknown = hasUnknown || !isAfterChunked
         }
-        throw onlyTokens && hasUnknown && !isMisplaced ? .unknownTransferCoding : .malformedTransferEncoding
+        guard onlyTokens, hasUnknown, !isMisplaced else { throw .malformedTransferEncoding }
+        head.hasUnknownCoding = true
+    }
+
+    /// What waits for the end of the head.
+    static func checkDeferred(_ head: borrowing MessageHead) throws(ProtocolError) {
+        if head.hasUnknownCoding { throw .unknownTransferCoding }
+        if head.hasUnknownExpectation { throw .unknownExpectation }
     }
 
     /// The number of the one Max-Forwards field; one too large to count with is as good as the largest.

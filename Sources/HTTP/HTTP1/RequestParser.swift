@@ -126,6 +126,7 @@ public struct RequestParser: Sendable {
     private func finish(_ bytes: Span<UInt8>, _ head: inout MessageHead) throws(ProtocolError) {
         head.byteCount = position
         if head.host.isEmpty, head.version == .http11 { throw .missingHost }
+        try FieldParser.checkDeferred(head)
         if head.present.contains(.transferEncoding) {
             if head.version == .http10 { throw .transferEncodingInOldVersion }
             if head.present.contains(.contentLength) { throw .contentLengthWithTransferEncoding }
@@ -177,11 +178,9 @@ public struct RequestParser: Sendable {
 enum RequestTarget {
     /// Takes `range` apart; the bytes are known to be visible ASCII.
     static func parse(_ bytes: Span<UInt8>, _ range: ByteRange, into head: inout MessageHead) throws(ProtocolError) {
-        // Fragments are never sent (RFC 9110, 7.1): to cut one off or to pass it on are two readings of one request.
-        for index in range.indices where bytes[index] == UInt8(ascii: "#") { throw .malformedTarget }
         switch bytes[range.start] {
         case UInt8(ascii: "/"):
-            try checkPath(bytes, range)
+            try check(bytes, range)
             head.target = range
         case UInt8(ascii: "*"):
             guard range.count == 1, head.method == .options else { throw .malformedTarget }
@@ -209,19 +208,38 @@ enum RequestTarget {
         head.authority = ByteRange(start: start, count: end - start)
         guard HostSyntax.isValid(bytes, head.authority) else { throw .malformedTarget }
         head.target = ByteRange(start: end, count: range.end - end)
-        try checkPath(bytes, head.target)
+        try check(bytes, head.target)
+    }
+
+    /// What a path and a query may hold, as sets of 64 bytes. Fragments are never sent (RFC 9110, 7.1), and quotes and angle
+    /// brackets are in no URI (RFC 3986, 2); of what else is in none, this lets pass what browsers leave as it is.
+    private static let pathLow = bytes(from: 0x21, below: 0x40, except: "\"#<>")
+    private static let pathHigh = bytes(from: 0x40, below: 0x7f, except: "\\^`{}")
+    private static let queryHigh = bytes(from: 0x40, below: 0x7f, except: "")
+
+    private static func bytes(from first: Int, below end: Int, except: String) -> UInt64 {
+        var set: UInt64 = 0
+        for byte in first..<end where !except.utf8.contains(UInt8(byte)) { set |= 1 << UInt64(byte & 63) }
+        return set
     }
 
     /// In the path a percent sign begins an encoded byte, and that byte is not NUL (RFC 3986, 2.1): servers that decode
     /// what is none, or stop at NUL, serve another path than the one that was routed. Queries are theirs to read.
-    private static func checkPath(_ bytes: Span<UInt8>, _ range: ByteRange) throws(ProtocolError) {
+    private static func check(_ bytes: Span<UInt8>, _ range: ByteRange) throws(ProtocolError) {
+        let low = pathLow
+        var high = pathHigh
+        var isPath = true
         var index = range.start
-        while index < range.end, bytes[index] != UInt8(ascii: "?") {
-            if bytes[index] == UInt8(ascii: "%") {
+        while index < range.end {
+            let byte = bytes[index]
+            guard (byte < 64 ? low : high) >> UInt64(byte & 63) & 1 != 0 else { throw .malformedTarget }
+            if byte == UInt8(ascii: "?") {
+                isPath = false
+                high = queryHigh
+            } else if byte == UInt8(ascii: "%"), isPath {
                 guard index + 2 < range.end, HostSyntax.isHexDigit(bytes[index + 1]),
-                    HostSyntax.isHexDigit(bytes[index + 2])
+                    HostSyntax.isHexDigit(bytes[index + 2]), bytes[index + 1] != 0x30 || bytes[index + 2] != 0x30
                 else { throw .malformedTarget }
-                if bytes[index + 1] == 0x30, bytes[index + 2] == 0x30 { throw .malformedTarget }
             }
             index += 1
         }

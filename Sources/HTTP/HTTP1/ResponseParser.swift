@@ -89,6 +89,7 @@ public struct ResponseParser: Sendable {
     }
 
     private static func checkFraming(_ head: inout MessageHead) throws(ProtocolError) {
+        try FieldParser.checkDeferred(head)
         guard head.present.contains(.transferEncoding) else { return }
         if head.version == .http10 { throw .transferEncodingInOldVersion }
         if head.present.contains(.contentLength) { throw .contentLengthWithTransferEncoding }

@@ -72,6 +72,10 @@ public struct MessageHead: ~Copyable, Sendable {
     public internal(set) var keepAliveSeconds: Int?
     /// How many further hops an OPTIONS request may take (RFC 9110, 7.6.2); nil where it does not say.
     public internal(set) var maxForwards: UInt64?
+    /// What has an answer of its own is told when the whole head is known: a folded line, which nothing may overrule, shows
+    /// only with the next one (RFC 9112, 5.2).
+    var hasUnknownCoding = false
+    var hasUnknownExpectation = false
     /// Elements of all Connection fields, empty ones included.
     var optionCount = 0
 
@@ -105,6 +109,8 @@ public struct MessageHead: ~Copyable, Sendable {
         present = []
         keepAliveSeconds = nil
         maxForwards = nil
+        hasUnknownCoding = false
+        hasUnknownExpectation = false
         optionCount = 0
         fieldCount = 0
     }

@@ -10,7 +10,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
     case missingHost, malformedHost, unknownExpectation
     case malformedContentLength, contentLengthWithTransferEncoding
     case malformedTransferEncoding, unknownTransferCoding, transferEncodingInOldVersion
-    case malformedChunk, chunkLineTooLong, chunkExtensionsTooLong, trailersTooLarge
+    case malformedChunk, chunkLineTooLong, chunkExtensionsTooLong, trailersTooLarge, bodyTooLarge
     case malformedStatusLine, unexpectedSwitch, tooManyInterimResponses
 
     /// Status of the answer to a client (`configuration`: answers of ballast's own).
@@ -20,6 +20,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .headTooLarge, .tooManyFields: 431
         case .unsupportedVersion: 505
         case .methodNotAllowed: 405
+        case .bodyTooLarge: 413
         case .misdirected: 421
         case .methodTooLong, .tunnelNotSupported, .unknownTransferCoding: 501
         case .unknownExpectation: 417
@@ -65,6 +66,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .chunkLineTooLong: "a chunk's size line is longer than chunk-line-limit"
         case .chunkExtensionsTooLong: "the chunk extensions are longer than chunk-extensions-limit"
         case .trailersTooLarge: "the trailer section is larger than trailers-limit"
+        case .bodyTooLarge: "the body is larger than body-limit"
         case .malformedStatusLine: "the status line is not valid (RFC 9112, 4)"
         case .unexpectedSwitch: "101 came without a request to upgrade (RFC 9110, 15.2.2)"
         case .tooManyInterimResponses: "too many interim responses"

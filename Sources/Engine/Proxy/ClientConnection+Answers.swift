@@ -1,0 +1,133 @@
+// Answers that need no server, and how a connection ends after the last one: told, and with all of it arrived.
+import EventLoop
+import HTTP
+import Metrics
+import Relay
+
+extension ClientConnection {
+    /// How long a client that was answered may go on sending before its connection is closed for good.
+    private static let lingerTime = Duration.seconds(2)
+
+    // MARK: Pages
+
+    /// Waits for a page.
+    func compose(_ request: OwnRequest) {
+        releaseDriver()
+        state = .composing(request)
+        setAlarm(worker.plan.traffic.timeoutClient)
+    }
+
+    /// Puts the connection into `answering`.
+    func answer(_ answer: StatsAnswer) {
+        releaseDriver()
+        state = .answering(answer)
+        setAlarm(worker.plan.traffic.timeoutClient)
+        sendAnswer()
+    }
+
+    /// Goes on with the answer, as far as the client reads.
+    func sendAnswer() {
+        guard case .answering(let answer) = state else { return }
+        while true {
+            answer.fill(wire.outputBlock(worker.loop))
+            guard sendOutput() else {
+                if wire.stream.isEnding { close() }
+                return
+            }
+            guard answer.isDone else { continue }
+            if answer.keeps { startNextHead() } else { closeAfterAnswer() }
+            return
+        }
+    }
+
+    // MARK: Answers without an exchange
+
+    /// Refuses what cannot become an exchange, and closes. Of its head everything before the mistake is known.
+    /// - Parameter isHeadWhole: nothing is wrong with the head itself.
+    func refuse(_ failure: Failure, isHeadWhole: Bool = false) {
+        var context = Replies.Context(
+            requestID: [], date: worker.date, connection: .close, isHead: false, retryAfter: nil)
+        if isHeadWhole || parser.hasMethod, let driver, let input = wire.input {
+            context.isHead = driver.requestHead.method == .head
+            input.withBytes { bytes in
+                context.form = AnswerForm(for: driver.requestHead, bytes)
+                if let own = RequestID.own(driver.requestHead, bytes) {
+                    for index in own.indices { context.requestID.append(bytes[index]) }
+                }
+            }
+        }
+        if context.requestID.isEmpty { context.requestID = worker.makeRequestIDBytes() }
+        if !listener.isStats {
+            if let limit = LimitCounter(failure) { worker.metrics.limits.add(limit) }
+            countUnstarted(.replied(failure), status: failure.status, id: context.requestID)
+        }
+        releaseDriver()
+        Replies.write(failure, worker.plan.traffic.answers, context, to: wire.outputBlock(worker.loop))
+        closeAfterAnswer()
+    }
+
+    /// Answers an OPTIONS request that goes no further (RFC 9110, 7.6.2).
+    func answerOptions(_ head: borrowing MessageHead) {
+        let keeps = BodyFraming(request: head) == .none && mayPersist && Persistence.isKept(after: head)
+        let connection: Forwarding.Connection = keeps ? head.version == .http10 ? .keepExplicitly : .keep : .close
+        let context = Replies.Context(
+            requestID: worker.makeRequestIDBytes(), date: worker.date, connection: connection, isHead: false)
+        countUnstarted(.answered, status: 200, id: context.requestID)
+        wire.consume(head.byteCount, worker.loop)
+        releaseDriver()
+        Replies.writeOptions(context, to: wire.outputBlock(worker.loop))
+        if keeps, sendOutput() { startNextHead() } else { closeAfterAnswer() }
+    }
+
+    // MARK: Ends
+
+    /// Closes a connection on which nothing was asked, or nothing any more.
+    func closeIdle() {
+        let limit: LimitCounter = requests == 0 ? .timeoutHead : .timeoutKeepalive
+        worker.metrics.limits.add(limit)
+        worker.log.say(
+            .debug, "\(String(decoding: identity.address, as: UTF8.self)): closed an idle connection after \(limit.key)"
+        )
+        close()
+    }
+
+    /// Sends what is left to send, then closes.
+    func closeAfterAnswer() {
+        state = .closing
+        setAlarm(worker.plan.traffic.timeoutClient)
+        finishClosing()
+    }
+
+    /// Sends what is in the output; true when all of it is gone.
+    func sendOutput() -> Bool {
+        while wire.hasOutput, wire.stream.maySend {
+            guard case .moved = wire.send(nil, limit: 0, worker.loop) else { return false }
+        }
+        return !wire.hasOutput
+    }
+
+    func finishClosing() {
+        guard sendOutput() else {
+            // An error comes as an event of its own; until then the alarm bounds the wait.
+            if wire.stream.isEnding { close() }
+            return
+        }
+        // A close with unread bytes is a reset, and a reset may overtake the answer (RFC 9112, 9.6).
+        worker.network.finishSending(wire.stream.socket)
+        state = .lingering
+        setAlarm(Self.lingerTime)
+        wire.discardInput(worker.loop)
+        linger()
+    }
+
+    func linger() {
+        guard wire.stream.mayRead else { return }
+        switch wire.receive(worker.loop) {
+        case .moved:
+            wire.discardInput(worker.loop)
+            if wire.stream.mayRead { worker.runLater(token) }
+        case .wouldBlock: return
+        case .ended, .failed: close()
+        }
+    }
+}

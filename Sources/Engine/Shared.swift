@@ -12,7 +12,8 @@ public final class Shared: Sendable {
     let metrics: [WorkerMetrics]
     let clients: ClientBudget
     /// Connections to ballast's own page, which must answer when all others are taken.
-    let statsClients = ClientBudget(limit: 64)
+    let statsClients = ClientBudget(limit: statsConnections)
+    static let statsConnections = 64
     public let replayBudget: ReplayBudget
     let ledger = Ledger()
     /// Connections by client address, where there is a limit for them.
@@ -71,6 +72,8 @@ public final class Shared: Sendable {
         clients = ClientBudget(limit: 0)
         replayBudget = ReplayBudget(limit: 0)
     }
+
+    public var workerCount: Int { metrics.count }
 
     // MARK: Workers
 
@@ -214,8 +217,13 @@ public final class Shared: Sendable {
         let (plan, loadedAt, wasAccepted, backends) = states.withLock { states in
             (states.plan, states.loadedAt, states.wasLastLoadAccepted, states.backends.compactMap(\.backend))
         }
+        let held = held
         let listeners = (plan?.listeners ?? []).map { listener in
-            Statistics.Listener(name: listener.settings.text, counts: Snapshot(listener.shared.metrics))
+            // Where any port was asked for, the one that it became.
+            let isAny = listener.settings.port == 0 && listener.settings.inherited == nil
+            let endpoint = isAny ? held.first { $0.listener === listener.shared }?.endpoint.description : nil
+            return Statistics.Listener(
+                name: endpoint ?? listener.settings.text, counts: Snapshot(listener.shared.metrics))
         }
         var told = Statistics(
             build: build, process: .init(ProcessFacts()), loadedAt: loadedAt, now: Machine.wallTime, isReady: isReady,

@@ -117,6 +117,7 @@ final class Daemon {
             log.say(
                 .warning, "nobody listens on the passed socket '\(socket.name)'; write listen = systemd:\(socket.name)")
         }
+        Loading.tellMemory(settings, ready.servers, workers: count, log)
         for (backend, servers) in zip(settings.backends, ready.servers) {
             let names = servers.prefix(50).map(\.name).joined(separator: " ")
             let more = servers.count > 50 ? " and \(servers.count - 50) more" : ""

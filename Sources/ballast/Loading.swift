@@ -150,6 +150,17 @@ enum Loading {
         return settings
     }
 
+    /// Says what memory the configuration can lead to, and whether the machine has it.
+    static func tellMemory(_ settings: Settings, _ servers: [[Server]], workers: Int, _ log: EventLog) {
+        let ceiling = MemoryCeiling(settings, servers: servers.map(\.count), workers: workers).total
+        let text = MemoryCeiling.text(ceiling)
+        let what = "\(text) of memory at most, with \(settings.maxConnections) connections that all wait for a reader"
+        guard let machine = Machine.memory, ceiling > machine else { return log.say(.info, what) }
+        log.say(
+            .warning,
+            "\(what); this machine has \(MemoryCeiling.text(machine)): lower max-connections if strangers can connect")
+    }
+
     static func openListeners(
         of proposal: inout Proposal, _ shared: Shared, inherited: [InheritedSocket]
     ) throws(Refusal) {

@@ -134,6 +134,9 @@ final class Reloader: Sendable {
         let changes = before.changes(to: loaded.effective, except: Self.fixedKeys)
         for line in changes { log.say(.info, line) }
         for listener in opened { log.say(.info, listener.announcement) }
+        if settings.maxConnections != old.maxConnections || settings.replayMemory != old.replayMemory {
+            Loading.tellMemory(settings, loaded.servers, workers: shared.workerCount, log)
+        }
         let summary = changes.isEmpty ? "reloaded; nothing has changed" : "reloaded"
         log.say(
             .info,

@@ -15,6 +15,8 @@ import requests
 root = pathlib.Path(__file__).resolve().parents[2]
 binary = pathlib.Path(os.environ.get("BALLAST", root / ".build" / "release" / "ballast"))
 patience = 30
+# Who asks for JSON is told of failures in JSON.
+for_json = {"Accept": "application/json"}
 
 
 def wait_until(condition, what):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 import requests
-from conftest import Replica, patience, wait_until
+from conftest import for_json, patience, Replica, wait_until
 
 
 def names(ballast, count, path="/predict", **options):
@@ -119,9 +119,9 @@ def test_a_full_line_answers_503_with_retry_after(start, mortal):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         first = pool.submit(requests.get, ballast.url + "/work/1500", timeout=patience)
         wait_until(lambda: ballast.metric("ballast_server_inflight_requests") == 1, "the slot to be taken")
-        second = pool.submit(requests.get, ballast.url + "/work/1", timeout=patience)
+        second = pool.submit(requests.get, ballast.url + "/work/1", headers=for_json, timeout=patience)
         wait_until(lambda: ballast.metric("ballast_queued_requests") == 1, "the line to be full")
-        third = requests.get(ballast.url + "/work/1", timeout=patience)
+        third = requests.get(ballast.url + "/work/1", headers=for_json, timeout=patience)
         assert third.status_code == 503
         assert third.json()["error"]["type"] == "queue_full"
         assert 1 <= int(third.headers["Retry-After"]) <= 30

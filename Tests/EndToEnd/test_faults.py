@@ -9,7 +9,7 @@ import threading
 
 import pytest
 import requests
-from conftest import binary, patience, read_all, wait_until
+from conftest import binary, for_json, patience, read_all, wait_until
 
 
 def test_killing_a_replica_under_load_costs_no_get(start, mortal):
@@ -69,7 +69,7 @@ def test_without_a_server_the_answer_is_503(start):
         port = closed.getsockname()[1]
     ballast = start([port], "health-every = 50ms")
     ballast.process.line("is down")
-    answer = requests.get(ballast.url + "/", timeout=patience)
+    answer = requests.get(ballast.url + "/", headers=for_json, timeout=patience)
     assert answer.status_code == 503 and answer.headers["retry-after"]
     assert answer.json()["error"]["type"] == "no_server"
 

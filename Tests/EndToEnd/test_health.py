@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import requests
-from conftest import Process, binary, patience, wait_until
+from conftest import binary, for_json, patience, Process, wait_until
 
 quick = ("health-every = 100ms", "health-timeout = 200ms")
 
@@ -106,7 +106,7 @@ def test_all_down_answers_503_at_once_and_recovers(start, mortal):
     ballast.wait_for_state(only, "up")
     only.process.kill()
     ballast.wait_for_state(only, "down")
-    answer = requests.get(ballast.url + "/predict", timeout=patience)
+    answer = requests.get(ballast.url + "/predict", headers=for_json, timeout=patience)
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "no_server")
     assert answer.headers["Retry-After"] == "1"
     assert requests.get(ballast.stats + "/readyz", timeout=patience).status_code == 200
@@ -171,7 +171,7 @@ def test_with_nothing_to_connect_to_there_is_one_answer(start):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     ballast = start([port], "health = off")
-    answer = requests.post(ballast.url + "/", data="x", timeout=patience)
+    answer = requests.post(ballast.url + "/", data="x", headers=for_json, timeout=patience)
     assert (answer.status_code, answer.json()["error"]["type"]) == (502, "connect")
 
 

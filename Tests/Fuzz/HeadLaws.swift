@@ -20,13 +20,14 @@ func lines(_ head: borrowing MessageHead, _ bytes: [UInt8], except replaced: Fie
     return found
 }
 
+/// The names in Connection fields. Bytes, never characters: a mark that combines with a comma would hide it.
 private func options(_ head: borrowing MessageHead, _ bytes: [UInt8]) -> Set<String> {
     var found: Set<String> = []
     for index in 0..<head.fieldCount where head.field(index).known == .connection {
-        let value = String(decoding: bytes[head.field(index).value.indices], as: UTF8.self).lowercased()
-        for part in value.split(separator: ",") {
-            found.insert(
-                String(part.drop { $0 == " " || $0 == "\t" }.reversed().drop { $0 == " " || $0 == "\t" }.reversed()))
+        for part in bytes[head.field(index).value.indices].split(separator: UInt8(ascii: ",")) {
+            let isBlank = { (byte: UInt8) in byte == 0x20 || byte == 0x09 }
+            let name = part.drop(while: isBlank).reversed().drop(while: isBlank).reversed()
+            found.insert(String(decoding: Array(name), as: UTF8.self).lowercased())
         }
     }
     return found

@@ -93,7 +93,12 @@ extension ExchangeDriver {
             tell(.clientFailed(Failure(client: error)))
             return
         case .sinkFailed:
-            // The server has stopped reading. It may have answered first: its answer, or its end, is told by reading.
+            // The server has stopped reading. It may have answered first: its answer, or its end, is told by reading. Where
+            // there is neither, the system had no room for what was to be sent, and no event will come.
+            guard worker.network.hasInput(server.wire.stream.socket) else {
+                serverFailed(.reset)
+                return
+            }
             isRequestBroken = true
             worker.runLater(server.token)
         }

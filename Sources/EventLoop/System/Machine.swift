@@ -25,6 +25,13 @@ public enum Machine {
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
+    /// Bytes of memory that the machine has; nil when it does not say.
+    public static var memory: Int? {
+        let pages = sysconf(Int32(_SC_PHYS_PAGES))
+        let size = sysconf(Int32(_SC_PAGESIZE))
+        return pages > 0 && size > 0 ? pages * size : nil
+    }
+
     /// Processors this process may use: its affinity mask, bounded by the control group's quota.
     public static var usableProcessors: Int {
         let mask = max(1, Int(clinux_affinity_count()))

@@ -1,0 +1,38 @@
+// How much memory a configuration can lead to, at most: the sum of what is bounded. It measures nothing.
+public import Configuration
+import EventLoop
+
+/// The most memory that ballast will need under one configuration, whatever its clients and servers send.
+public struct MemoryCeiling: Sendable {
+    /// Bytes.
+    public let total: Int
+    /// Bytes for each client connection at work, at most: a block on its way in each direction of both connections, a
+    /// request head that is kept for a retry, and the objects around them.
+    public static let perConnection = 5 * Wire.blockSize + (20 << 10)
+    /// The program, its logs, its page; and what each worker keeps at hand.
+    private static let base = 48 << 20
+    private static let perWorker = 8 << 20
+    /// A server with its counters in every worker; and a connection that is kept to it.
+    private static let perServer = 24 << 10
+    private static let perKeptConnection = 1 << 10
+
+    /// - Parameters:
+    ///   - servers: of all backends, resolved.
+    ///   - workers: how many there are.
+    public init(_ settings: Settings, servers: [Int], workers: Int) {
+        var total = Self.base + workers * Self.perWorker + settings.replayMemory
+        total += (settings.maxConnections + Shared.statsConnections) * Self.perConnection
+        for (backend, count) in zip(settings.backends, servers) {
+            // A connection was a client's before it is kept, so there are never more than clients at a time.
+            let kept = min(backend.poolSize * workers * count, settings.maxConnections)
+            total += count * Self.perServer * workers + kept * Self.perKeptConnection
+        }
+        self.total = total
+    }
+
+    /// Bytes in the unit that people use.
+    public static func text(_ bytes: Int) -> String {
+        let tenths = bytes >= 1 << 30 ? (bytes * 10) >> 30 : (bytes * 10) >> 20
+        return "\(tenths / 10).\(tenths % 10) \(bytes >= 1 << 30 ? "GiB" : "MiB")"
+    }
+}

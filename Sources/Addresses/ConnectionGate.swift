@@ -38,26 +38,25 @@ public struct ConnectionGate: Sendable {
         /// Connections that it may make now, in parts.
         var tokens: Double
         var at: Duration
-    }
-
-    private struct Visit {
-        let client: Client
-        let at: Duration
+        /// It stands in the list of those that are looked at once they have gone.
+        var isListed = false
     }
 
     private var entries: [Client: Entry] = [:]
-    /// Who came lately, oldest first: what an address that has gone did is forgotten after a second.
-    private var visits: [Visit] = []
-    private var firstVisit = 0
+    /// Addresses without a connection, each once, the first to be looked at first: what one did is forgotten in a second.
+    private var gone: [Client] = []
+    private var firstGone = 0
 
     public init() {}
 
     /// Addresses that something is known of.
     public var count: Int { entries.count }
+    /// Places that are taken for them.
+    public var listCount: Int { gone.count }
 
     /// Whether `client` may have one connection more; if so, it has, until `leave`.
     public mutating func admit(_ client: Client, _ limits: Limits, now: Duration) -> Verdict {
-        forget(before: now - .seconds(1))
+        forget(now: now)
         let rate = Double(limits.rate)
         var entry = entries[client] ?? Entry(tokens: rate, at: now)
         if limits.connections > 0, entry.connections >= limits.connections { return .tooMany }
@@ -69,7 +68,6 @@ public struct ConnectionGate: Sendable {
                 return .tooFast
             }
             entry.tokens -= 1
-            visits.append(Visit(client: client, at: now))
         }
         entry.connections += 1
         entries[client] = entry
@@ -77,39 +75,36 @@ public struct ConnectionGate: Sendable {
     }
 
     /// A connection that was admitted is no more.
-    public mutating func leave(_ client: Client, now: Duration) {
+    public mutating func leave(_ client: Client) {
         guard var entry = entries[client] else { return }
         entry.connections -= 1
-        if isForgettable(entry, now: now) {
-            entries[client] = nil
-        } else {
-            entries[client] = entry
-            if entry.connections == 0 { visits.append(Visit(client: client, at: entry.at)) }
+        if entry.connections == 0, !entry.isListed {
+            entry.isListed = true
+            gone.append(client)
         }
+        entries[client] = entry
     }
 
-    /// A bucket that nobody took from for a second is full again.
-    private func isForgettable(_ entry: Entry, now: Duration) -> Bool {
-        entry.connections <= 0 && now - entry.at > .seconds(1)
-    }
-
-    /// Forgets a few of those whose last visit is old: as many as come, so that no call takes long.
-    private mutating func forget(before time: Duration) {
-        for _ in 0..<4 {
-            guard firstVisit < visits.count, visits[firstVisit].at < time else { break }
-            let client = visits[firstVisit].client
-            firstVisit += 1
-            guard let entry = entries[client], entry.connections == 0 else { continue }
-            if isForgettable(entry, now: time + .seconds(1)) {
+    /// Looks at a few of those that had gone: more than come, so that the list shrinks, and so few that no call takes long.
+    private mutating func forget(now: Duration) {
+        for _ in 0..<2 where firstGone < gone.count {
+            let client = gone[firstGone]
+            firstGone += 1
+            guard var entry = entries[client] else { continue }
+            if entry.connections == 0, now - entry.at > .seconds(1) {
+                // Its second is full again: it is as if it had never come.
                 entries[client] = nil
+            } else if entry.connections == 0 {
+                gone.append(client)
             } else {
-                visits.append(Visit(client: client, at: entry.at))
+                entry.isListed = false
+                entries[client] = entry
             }
         }
         // Half of the list is over: the rest moves to its front.
-        if firstVisit > 512, firstVisit * 2 > visits.count {
-            visits.removeFirst(firstVisit)
-            firstVisit = 0
+        if firstGone > 512, firstGone * 2 > gone.count {
+            gone.removeFirst(firstGone)
+            firstGone = 0
         }
     }
 }

@@ -23,8 +23,8 @@ public struct MemoryCeiling: Sendable {
         var total = Self.base + workers * Self.perWorker + settings.replayMemory
         total += (settings.maxConnections + Shared.statsConnections) * Self.perConnection
         for (backend, count) in zip(settings.backends, servers) {
-            // A connection was a client's before it is kept, so there are never more than clients at a time.
-            let kept = min(backend.poolSize * workers * count, settings.maxConnections)
+            // Each was at work for a client of its own before.
+            let kept = min(backend.poolSize * workers, settings.maxConnections) * count
             total += count * Self.perServer * workers + kept * Self.perKeptConnection
         }
         self.total = total

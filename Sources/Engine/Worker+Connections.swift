@@ -98,8 +98,7 @@ extension Worker {
         client.listenerClients.give()
         if client.isTurnedAway { turnedAway -= 1 }
         if let key = client.gateClient {
-            let now = now
-            shared.gate.withLock { $0.leave(key, now: now) }
+            shared.gate.withLock { $0.leave(key) }
         }
         if client.listener.isStats {
             shared.statsClients.give()

@@ -97,7 +97,7 @@ public final class Worker: Turning, @unchecked Sendable {
         random = RandomSource(seed: seed)
         mailbox = Mailbox(wake: network.wake)
         loop = LoopContext(
-            network: network, blocks: BufferPool(blockSize: 64 << 10), headBlocks: BufferPool(blockSize: 4 << 10))
+            network: network, blocks: BufferPool(blockSize: Wire.blockSize), headBlocks: BufferPool(blockSize: 4 << 10))
         now = network.monotonicTime
         if index == 0 { prober = Prober(self) }
     }

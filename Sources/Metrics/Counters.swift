@@ -37,7 +37,7 @@ extension ResponseCounterKey {
 /// Of the process.
 public enum ProcessCounter: Int, CounterKey {
     case acceptDescriptors, acceptTable, acceptMemory, acceptAborted, acceptOther
-    /// Accepting paused because `max-connections` was reached.
+    /// Accepting paused because `max-connections`, of all or of a listener, was reached.
     case acceptLimit
     /// Requests that were running when the time to stop was up: cut in their answer, refused before it.
     case cutAtStop, refusedAtStop

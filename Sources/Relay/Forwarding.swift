@@ -52,7 +52,9 @@ public enum Forwarding {
         HeadWriter.fields(head, bytes, except: replaced, underscores: settings.passesUnderscores, to: &output)
         forwardedFor(head, bytes, client, to: &output)
         let known = client.isTrusted ? head.present : []
-        if !known.contains(.xForwardedProto) { output.put("X-Forwarded-Proto: http\r\n") }
+        if !known.contains(.xForwardedProto) {
+            output.put(head.hasSecureScheme ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
+        }
         if !known.contains(.xForwardedHost), !host.isEmpty {
             HeadWriter.field(.xForwardedHost, bytes.extracting(host.indices), to: &output)
         }

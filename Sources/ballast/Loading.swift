@@ -104,7 +104,11 @@ enum Loading {
         }
         text += unwritable(settings, account, but: inUse)
         var warnings = lines(loader.warningText)
-        let answers = ErrorFolder.bodies(in: settings.errorFolder, mistakes: &text, warnings: &warnings)
+        var answers = AnswerBodies()
+        // As whom it is read again later.
+        asLater(account) {
+            answers = ErrorFolder.bodies(in: settings.errorFolder, mistakes: &text, warnings: &warnings)
+        }
         guard text.isEmpty else { throw Refusal(text) }
         return Ready(
             settings: settings, servers: servers,
@@ -123,12 +127,13 @@ enum Loading {
         if let path = settings.pidFile, !inUse.contains(path) { attempt(path, "the pid file") }
         guard settings.accessLog.hasPrefix("/"), !inUse.contains(settings.accessLog) else { return text }
         let path = settings.accessLog
-        if let account, Account.mayChange {
-            account.temporarily { attempt(path, "the access log") }
-        } else {
-            attempt(path, "the access log")
-        }
+        asLater(account) { attempt(path, "the access log") }
         return text
+    }
+
+    /// Does what the process will do again when it has become another user.
+    private static func asLater(_ account: Account?, _ body: () -> Void) {
+        if let account, Account.mayChange { account.temporarily(body) } else { body() }
     }
 
     static func level(_ settings: Settings) -> LogLevel {

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -244,6 +245,8 @@ def scripted():
 
 
 def pytest_configure(config):
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if not binary.exists():
         pytest.exit(f"{binary} is missing; build it with: swift build -c release", returncode=2)
 

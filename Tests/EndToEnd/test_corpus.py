@@ -205,7 +205,7 @@ def quick(tmp_path_factory):
     def begin(recorder):
         folder = tmp_path_factory.mktemp("corpus")
         started.append(
-            Ballast(folder, [recorder.port], "health = off", "retries = 0", "eject-after = 0", "timeout-head = 200ms",
+            Ballast(folder, [recorder.port], "health = off", "retries = 0", "eject-after = 0", "timeout-head = 1s",
                     "timeout-client = 200ms", "timeout-response = 5s", "timeout-idle = 5s"))
         return started[-1]
 

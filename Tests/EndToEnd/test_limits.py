@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import threading
 
 import pytest
 import requests
@@ -14,10 +13,8 @@ from conftest import for_json, patience, read_all, wait_until
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-def connect(ballast, data=b"", source="127.0.0.1", receive_buffer=None):
+def connect(ballast, data=b"", source="127.0.0.1"):
     connection = socket.socket()
-    if receive_buffer:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connection.bind((source, 0))
     connection.settimeout(patience)
     connection.connect(("127.0.0.1", ballast.port))
@@ -104,6 +101,51 @@ def test_a_time_limit_of_servers(start, scripted, limit, setting, behaviour, sta
     assert ballast.metric("ballast_request_errors_total", reason=names[limit]) == 1
 
 
+def test_limits_of_the_line_are_counted(start, scripted):
+    """One at work, one in line, one too many."""
+    ballast = start([scripted(lambda connection, head: connection.recv(1))], "health = off", "maxconn = 1", "queue = 1",
+                    "timeout-queue = 500ms")
+    at_work = connect(ballast, GET)
+    wait_until(lambda: ballast.metric("ballast_server_inflight_requests") == 1, "the slot to be taken")
+    waiting = connect(ballast, GET)
+    wait_until(lambda: ballast.metric("ballast_queued_requests") == 1, "the line to be full")
+    with connect(ballast, GET[:-2] + b"Connection: close\r\n\r\n") as third:
+        assert status_of(read_all(third)) == 503
+    assert reached(ballast, "queue") == 1
+    wait_until(lambda: reached(ballast, "timeout-queue") == 1, "the second to have waited long enough")
+    at_work.close()
+    waiting.close()
+
+
+def test_a_server_that_does_not_accept(start):
+    """Its line of connections is full: no answer, no refusal."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        held = []
+        for _ in range(3):
+            held.append(socket.socket())
+            held[-1].setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                held[-1].connect(deaf.getsockname())
+        ballast = start([deaf.getsockname()[1]], "health = off", "retries = 0", "timeout-connect = 300ms")
+        assert requests.get(ballast.url, timeout=patience).status_code == 504
+        assert reached(ballast, "timeout-connect") == 1
+        for connection in held:
+            connection.close()
+
+
+def test_full_means_wait(start, replicas):
+    ballast = start(replicas[:1], "max-connections = 2", "threads = 1")
+    held = [connect(ballast) for _ in range(2)]
+    wait_until(lambda: open_connections(ballast) == 2, "both to be accepted")
+    third = connect(ballast, b"GET /predict HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    wait_until(lambda: reached(ballast, "max-connections") > 0, "accepting to pause")
+    held[0].close()
+    assert status_of(read_all(third)) == 200
+    held[1].close()
+
+
 def test_idle_connections_end_under_the_name_of_their_limit(start, replicas):
     ballast = start(replicas[:1], "timeout-head = 200ms", "timeout-keepalive = 200ms", "log-level = debug")
     assert ballast.raw(b"") == b""
@@ -122,16 +164,19 @@ def test_requests_per_connection(start, replicas):
 
 
 def test_a_body_over_the_limit_never_arrives_whole(start, scripted):
-    """Small chunks come in one piece with the end of the body: the server must not get that end."""
-    server = scripted(lambda connection, head: server.received.append(read_all(connection)))
-    ballast = start([server], "health = off", "body-limit = 10")
-    body = b"".join(b"4\r\nabcd\r\n" for _ in range(5)) + b"0\r\n\r\n"
+    """The last chunk over the limit comes in one piece with the end of the body: the server must not get that end."""
+    ends = []
+    server = scripted(lambda connection, head: ends.append(read_all(connection)))
+    ballast = start([server], "health = off", "body-limit = 100k")
+    # More than one read of ballast's, so that the head and a part of the body have left.
+    body = b"".join(b"2710\r\n" + b"a" * 10_000 + b"\r\n" for _ in range(11)) + b"0\r\n\r\n"
     assert status_of(ballast.raw(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + body)) == 413
-    wait_until(lambda: all(b"0\r\n\r\n" not in data for data in server.received), "nothing whole at the server")
+    wait_until(lambda: ends, "the server's connection to end")
+    assert b"0\r\n\r\n" not in ends[0] and ends[0].count(b"a") <= 102_400
     assert ballast.metric("ballast_request_errors_total", reason="too_large") == 1
     # At the limit it passes.
     server.behave = answering()
-    assert requests.post(ballast.url, data=iter([b"abcde", b"fghij"]), timeout=patience).status_code == 200
+    assert requests.post(ballast.url, data=iter([b"a" * 51_200] * 2), timeout=patience).status_code == 200
 
 
 def test_a_full_listener_lets_the_others_in(start, replicas):
@@ -256,3 +301,46 @@ def test_the_memory_ceiling_is_told(start, replicas):
     ballast = start(replicas[:1], "max-connections = 100", "replay-memory = 0", "threads = 1")
     told = ballast.process.line(r"(\d+)\.\d MiB of memory at most, with 100 connections")
     assert 50 < int(told[1]) < 200
+
+
+def test_answers_are_in_the_form_that_was_asked_for(start, scripted):
+    ballast = start([1], "health = off")
+    for accept, kind, start_of_body in [
+        ("application/json", "application/json", b'{"error":{"message":"'),
+        ("text/html,*/*;q=0.8", "text/html; charset=utf-8", b"<!doctype html>"),
+        ("*/*", "text/plain; charset=utf-8", b"502 Bad Gateway: "),
+    ]:
+        answer = requests.get(ballast.url, headers={"Accept": accept, "X-Request-ID": "my-1"}, timeout=patience)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (502, kind)
+        assert answer.content.startswith(start_of_body) and b"my-1" in answer.content
+        assert answer.headers["X-Request-ID"] == "my-1"
+    error = requests.post(ballast.url, json={}, timeout=patience).json()
+    assert set(error["error"]) == {"message", "type", "param", "code"} and error["request_id"]
+    head = requests.head(ballast.url, headers=for_json, timeout=patience)
+    assert head.status_code == 502 and int(head.headers["Content-Length"]) > 0 and head.content == b""
+
+
+def test_operators_replace_bodies(start, tmp_path):
+    folder = tmp_path / "errors"
+    folder.mkdir()
+    (folder / "502.html").write_text("<h1>{status} {type}</h1><p>{request-id} {else}</p>")
+    (folder / "5xx.txt").write_text("ours: {message}")
+    ballast = start([1], "health = off", f"error-folder = {folder}")
+    html = requests.get(ballast.url, headers={"Accept": "text/html", "X-Request-ID": "my-1"}, timeout=patience)
+    assert html.text == "<h1>502 connect</h1><p>my-1 {else}</p>"
+    assert requests.get(ballast.url, timeout=patience).text == "ours: no server accepts connections"
+    assert requests.get(ballast.url, headers=for_json, timeout=patience).json()["error"]["type"] == "connect"
+    # Read anew with a reload; one that cannot be used changes nothing.
+    (folder / "5xx.txt").write_text("new")
+    (folder / "notes.md").write_text("x")
+    lines = ballast.reload()
+    assert any("notes.md" in line and "is not used" in line for line in lines)
+    assert requests.get(ballast.url, timeout=patience).text == "new"
+    (folder / "404.txt").write_bytes(b"\xff")
+    (folder / "405.txt").write_bytes(b"x" * 20_000)
+    os.mkfifo(folder / "400.txt")
+    (folder / "501.txt").mkdir()
+    lines = ballast.reload(refused=True)
+    for name in ("404.txt", "405.txt", "400.txt", "501.txt"):
+        assert any(name in line and "error" in line for line in lines), name
+    assert requests.get(ballast.url, timeout=patience).text == "new"

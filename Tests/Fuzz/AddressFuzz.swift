@@ -18,7 +18,8 @@ public func fuzz(_ data: UnsafePointer<UInt8>, _ count: Int) -> Int32 {
         precondition((try? Values.listener(endpoint))?.address == own, "\(text) became \(endpoint)")
     }
     if let (host, port) = try? Values.server(text) {
-        let written = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        // With its scheme: a host that is called unix would be taken for a path.
+        let written = host.contains(":") ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
         let again = try? Values.server(written)
         precondition(again?.host == host && again?.port == port, "\(text) became \(written)")
     }

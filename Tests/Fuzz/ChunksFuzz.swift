@@ -2,7 +2,7 @@
 // again, is the same data.
 
 private func decoded(_ bytes: [UInt8], _ ends: [Int]) -> (data: [UInt8], verdict: String) {
-    var decoder = ChunkDecoder()
+    var decoder = ChunkDecoder(limits: isTight(bytes) ? .init(line: 16, extensions: 20, trailers: 24) : .init())
     var position = 0
     var data: [UInt8] = []
     do throws(ProtocolError) {

@@ -21,3 +21,6 @@ func written(_ capacity: Int = 400_000, _ body: (inout OutputSpan<UInt8>) -> Voi
         count = unsafe output.finalize(for: buffer)
     }
 }
+
+/// Whether the limits are small for this input: the longest one is shorter than their defaults.
+func isTight(_ bytes: [UInt8]) -> Bool { bytes.last.map { $0 & 1 == 1 } ?? false }

@@ -11,8 +11,10 @@ private let replaced = FieldNames(
 private func verdict(_ bytes: [UInt8], _ ends: [Int]) -> String {
     var parser = RequestParser()
     var head = MessageHead()
+    let limits =
+        isTight(bytes) ? RequestParser.Limits(head: 160, target: 20, fields: 4, emptyLines: 0) : RequestParser.Limits()
     do throws(ProtocolError) {
-        for end in ends where try parser.parse(bytes.span.extracting(first: end), limits: .init(), into: &head) {
+        for end in ends where try parser.parse(bytes.span.extracting(first: end), limits: limits, into: &head) {
             checkForwarded(head, bytes)
             let target = bytes[head.target.indices]
             return "\(head.byteCount) \(head.method) \(target) \(head.fieldCount) \(BodyFraming(request: head))"

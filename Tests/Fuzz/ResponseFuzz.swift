@@ -4,8 +4,9 @@
 private func verdict(_ bytes: [UInt8], _ ends: [Int]) -> String {
     var parser = ResponseParser()
     var head = MessageHead()
+    let limits = isTight(bytes) ? ResponseParser.Limits(head: 120, fields: 3) : ResponseParser.Limits()
     do throws(ProtocolError) {
-        for end in ends where try parser.parse(bytes.span.extracting(first: end), into: &head) {
+        for end in ends where try parser.parse(bytes.span.extracting(first: end), limits: limits, into: &head) {
             checkForwarded(head, bytes)
             return "\(head.byteCount) \(head.status) \(head.fieldCount) \(BodyFraming(response: head, to: .get))"
         }

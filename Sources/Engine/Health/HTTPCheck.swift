@@ -11,7 +11,7 @@ final class HTTPCheck: HealthCheck {
     private let expected: StatusSet
     private var hasSent = false
     private var interimHeads = 0
-    /// Interim responses to a check, at most.
+    /// Interim responses to a check, at most. A check's answer is small: the limits of traffic are not for it.
     private static let maximumInterimHeads = 32
 
     private var parser = ResponseParser()

@@ -14,10 +14,10 @@ public struct AnswerBodies: Sendable {
             "504", "505",
         ]
 
-    struct Entry: Sendable {
+    private struct Entry: Sendable {
         let name: String
         let form: AnswerForm
-        let text: String
+        let template: Template
     }
 
     private var entries: [Entry] = []
@@ -26,70 +26,108 @@ public struct AnswerBodies: Sendable {
 
     /// - Parameter name: a status, `4xx` or `5xx`.
     public mutating func add(_ text: String, for name: String, _ form: AnswerForm) {
-        entries.append(Entry(name: name, form: form, text: text))
+        entries.append(Entry(name: name, form: form, template: Template(text)))
     }
 
-    /// The body that tells of `failure`.
-    func body(_ failure: Failure, _ form: AnswerForm, requestID: String) -> String {
-        let own = template("\(failure.status)", form) ?? template("\(failure.status / 100)xx", form)
-        let body = Self.filled(own ?? Self.builtIn(form), failure, form, requestID)
-        guard body.utf8.count > 2 * Self.largest else { return body }
-        // What stands in it very often has made it longer than a block.
-        return Self.filled(Self.builtIn(form), failure, form, requestID)
+    /// The body that tells of `failure`, in at most `room` bytes where those suffice for the built-in one.
+    func body(_ failure: Failure, _ form: AnswerForm, requestID: [UInt8], room: Int = 2 * largest) -> [UInt8] {
+        let values = Values(failure, form, requestID)
+        if let own = template("\(failure.status)", form) ?? template("\(failure.status / 100)xx", form) {
+            let body = own.filled(values)
+            if body.count <= min(room, 2 * Self.largest) { return body }
+        }
+        return Self.builtIn(form).filled(values)
     }
 
-    private func template(_ name: String, _ form: AnswerForm) -> String? {
-        entries.first { $0.name == name && $0.form == form }?.text
+    private func template(_ name: String, _ form: AnswerForm) -> Template? {
+        if entries.isEmpty { return nil }
+        return entries.first { $0.name == name && $0.form == form }?.template
+    }
+
+    private static func builtIn(_ form: AnswerForm) -> Template {
+        switch form {
+        case .json: json
+        case .html: html
+        case .text: text
+        }
     }
 
     /// JSON is the shape in which AI clients show their users what went wrong.
-    private static func builtIn(_ form: AnswerForm) -> String {
-        switch form {
-        case .json:
-            "{\"error\":{\"message\":\"{message}\",\"type\":\"{type}\",\"param\":null,\"code\":{status}},"
-                + "\"request_id\":\"{request-id}\"}\n"
-        case .html:
-            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{status} {reason}</title>\n"
-                + "<h1>{status} {reason}</h1>\n<p>{message}</p>\n<p>request {request-id}</p>\n</html>\n"
-        case .text:
-            "{status} {reason}: {message}\nrequest {request-id}\n"
-        }
-    }
+    private static let json = Template(
+        "{\"error\":{\"message\":\"{message}\",\"type\":\"{type}\",\"param\":null,\"code\":{status}},"
+            + "\"request_id\":\"{request-id}\"}\n")
+    private static let html = Template(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{status} {reason}</title>\n"
+            + "<h1>{status} {reason}</h1>\n<p>{message}</p>\n<p>request {request-id}</p>\n</html>\n")
+    private static let text = Template("{status} {reason}: {message}\nrequest {request-id}\n")
+}
 
-    private static func filled(_ template: String, _ failure: Failure, _ form: AnswerForm, _ id: String) -> String {
-        let values: [(name: String, value: String)] = [
-            ("{status}", "\(failure.status)"), ("{reason}", "\(Replies.reason(failure.status))"),
-            ("{type}", "\(failure.word)"), ("{message}", "\(failure.explanation)"), ("{request-id}", id),
-        ]
-        var filled = ""
-        var rest = template[...]
-        while let brace = rest.firstIndex(of: "{") {
-            filled += rest[..<brace]
-            rest = rest[brace...]
-            if let (name, value) = values.first(where: { rest.hasPrefix($0.name) }) {
-                filled += escaped(value, form)
-                rest = rest.dropFirst(name.count)
-            } else {
-                filled.append(rest.removeFirst())
-            }
-        }
-        return filled + rest
-    }
+/// What is put into a body.
+private struct Values {
+    static let names = ["{status}", "{reason}", "{type}", "{message}", "{request-id}"].map { Array($0.utf8) }
+    /// In the order of the names.
+    let texts: [[UInt8]]
 
     /// Texts of ballast's own and ids of `[A-Za-z0-9._-]`; still, nothing goes out as it is.
-    private static func escaped(_ text: String, _ form: AnswerForm) -> String {
-        var escaped = ""
-        for character in text.unicodeScalars {
-            switch (form, character) {
-            case (.html, "<"): escaped += "&lt;"
-            case (.html, ">"): escaped += "&gt;"
-            case (.html, "&"): escaped += "&amp;"
-            case (.html, "\""): escaped += "&quot;"
-            case (.html, "'"): escaped += "&#39;"
-            case (.json, "\""), (.json, "\\"): escaped += "\\\(character)"
-            case _: escaped.unicodeScalars.append(character)
+    init(_ failure: Failure, _ form: AnswerForm, _ id: [UInt8]) {
+        let own = [
+            "\(failure.status)", "\(Replies.reason(failure.status))", "\(failure.word)", "\(failure.explanation)",
+        ].map { Array($0.utf8) }
+        texts = (own + [id]).map { Self.escaped($0, form) }
+    }
+
+    private static func escaped(_ text: [UInt8], _ form: AnswerForm) -> [UInt8] {
+        guard form != .text else { return text }
+        var escaped: [UInt8] = []
+        for byte in text {
+            switch (form, byte) {
+            case (.html, UInt8(ascii: "<")): escaped += "&lt;".utf8
+            case (.html, UInt8(ascii: ">")): escaped += "&gt;".utf8
+            case (.html, UInt8(ascii: "&")): escaped += "&amp;".utf8
+            case (.html, UInt8(ascii: "\"")): escaped += "&quot;".utf8
+            case (.html, UInt8(ascii: "'")): escaped += "&#39;".utf8
+            case (.json, UInt8(ascii: "\"")), (.json, UInt8(ascii: "\\")): escaped += [UInt8(ascii: "\\"), byte]
+            case _: escaped.append(byte)
             }
         }
         return escaped
+    }
+}
+
+/// A body taken apart once, because answers are given in storms.
+private struct Template: Sendable {
+    private enum Part: Sendable {
+        case text([UInt8])
+        /// By its place among the names.
+        case value(Int)
+    }
+
+    private var parts: [Part] = []
+
+    init(_ text: String) {
+        var rest = Array(text.utf8)[...]
+        var plain: [UInt8] = []
+        while let byte = rest.first {
+            if let name = Values.names.firstIndex(where: { rest.starts(with: $0) }) {
+                parts += [.text(plain), .value(name)]
+                plain = []
+                rest = rest.dropFirst(Values.names[name].count)
+            } else {
+                plain.append(byte)
+                rest = rest.dropFirst()
+            }
+        }
+        parts.append(.text(plain))
+    }
+
+    func filled(_ values: Values) -> [UInt8] {
+        var filled: [UInt8] = []
+        for part in parts {
+            switch part {
+            case .text(let text): filled += text
+            case .value(let index): filled += values.texts[index]
+            }
+        }
+        return filled
     }
 }

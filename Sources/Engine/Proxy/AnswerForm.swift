@@ -68,11 +68,7 @@ private struct Likings {
 
     mutating func note(_ bytes: Span<UInt8>, _ value: ByteRange) {
         isAsked = true
-        var start = value.start
-        for index in value.start...value.end where index == value.end || bytes[index] == UInt8(ascii: ",") {
-            noteRange(bytes, ByteScan.trimmed(bytes, ByteRange(start: start, count: index - start)))
-            start = index + 1
-        }
+        ByteScan.forEachElement(bytes, value) { noteRange(bytes, $0) }
     }
 
     private mutating func noteRange(_ bytes: Span<UInt8>, _ element: ByteRange) {

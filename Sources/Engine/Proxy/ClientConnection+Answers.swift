@@ -45,16 +45,9 @@ extension ClientConnection {
     /// Refuses what cannot become an exchange, and closes. Of its head everything before the mistake is known.
     /// - Parameter isHeadWhole: nothing is wrong with the head itself.
     func refuse(_ failure: Failure, isHeadWhole: Bool = false) {
-        var context = Replies.Context(
-            requestID: [], date: worker.date, connection: .close, isHead: false, retryAfter: nil)
+        var context = Replies.Context(date: worker.date, connection: .close)
         if isHeadWhole || parser.hasMethod, let driver, let input = wire.input {
-            context.isHead = driver.requestHead.method == .head
-            input.withBytes { bytes in
-                context.form = AnswerForm(for: driver.requestHead, bytes)
-                if let own = RequestID.own(driver.requestHead, bytes) {
-                    for index in own.indices { context.requestID.append(bytes[index]) }
-                }
-            }
+            input.withBytes { context.fit(driver.requestHead, $0) }
         }
         if context.requestID.isEmpty { context.requestID = worker.makeRequestIDBytes() }
         if !listener.isStats {
@@ -70,8 +63,9 @@ extension ClientConnection {
     func answerOptions(_ head: borrowing MessageHead) {
         let keeps = BodyFraming(request: head) == .none && mayPersist && Persistence.isKept(after: head)
         let connection: Forwarding.Connection = keeps ? head.version == .http10 ? .keepExplicitly : .keep : .close
-        let context = Replies.Context(
-            requestID: worker.makeRequestIDBytes(), date: worker.date, connection: connection, isHead: false)
+        var context = Replies.Context(date: worker.date, connection: connection)
+        wire.input?.withBytes { context.fit(head, $0) }
+        if context.requestID.isEmpty { context.requestID = worker.makeRequestIDBytes() }
         countUnstarted(.answered, status: 200, id: context.requestID)
         wire.consume(head.byteCount, worker.loop)
         releaseDriver()
@@ -83,11 +77,13 @@ extension ClientConnection {
 
     /// Closes a connection on which nothing was asked, or nothing any more.
     func closeIdle() {
-        let limit: LimitCounter = requests == 0 ? .timeoutHead : .timeoutKeepalive
-        worker.metrics.limits.add(limit)
-        worker.log.say(
-            .debug, "\(String(decoding: identity.address, as: UTF8.self)): closed an idle connection after \(limit.key)"
-        )
+        // A stop and ballast's own page have times of their own.
+        if !listener.isStats, !worker.isDraining {
+            let limit: LimitCounter = requests == 0 ? .timeoutHead : .timeoutKeepalive
+            worker.metrics.limits.add(limit)
+            let address = String(decoding: identity.address, as: UTF8.self)
+            worker.log.say(.debug, "\(address): closed an idle connection after \(limit.key)")
+        }
         close()
     }
 

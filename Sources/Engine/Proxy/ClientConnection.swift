@@ -42,7 +42,7 @@ final class ClientConnection {
     /// Since when a head is awaited, where one is.
     private(set) var awaitsHeadSince: Duration
     /// When the first byte of the request under way was seen.
-    private(set) var requestBegan = Duration.zero
+    private(set) var requestBegan: Duration
     let worker: Worker
     var parser = RequestParser()
     var driver: ExchangeDriver?
@@ -66,6 +66,7 @@ final class ClientConnection {
         self.worker = worker
         wire = Wire(socket)
         awaitsHeadSince = worker.now
+        requestBegan = worker.now
         let isTrusted = worker.plan.traffic.trustedProxies.contains { $0.contains(peer.address) }
         let bits = peer.address.isIPv4 ? peer.address.bits : peer.address.bits >> 64
         affinity = FixedHash.mixed(
@@ -171,7 +172,7 @@ final class ClientConnection {
             return
         }
         requests += 1
-        if requests == worker.plan.traffic.requestsPerConnection {
+        if requests == worker.plan.traffic.requestsPerConnection, !listener.isStats {
             worker.metrics.limits.add(.requestsPerConnection)
         }
         if listener.isStats {

@@ -73,7 +73,8 @@ struct ClientPace {
         defer { self.reading = reading }
         guard now - reading.lastProgress < limit else { return .silent }
         let time = now - reading.began
-        guard time >= Self.span else { return .inTime }
+        // Who takes nothing is silent, not slow; windows open in steps.
+        guard time >= Self.span, taken > reading.taken else { return .inTime }
         if Double(taken - reading.taken) < Double(rate) * (time / .seconds(1)) { return .slow }
         reading.began = now
         reading.taken = taken

@@ -281,7 +281,7 @@ extension ExchangeDriver {
     private func watchClient(hasBodyMoved: Bool) {
         guard let client, machine.disposition == nil else { return }
         let traffic = plan.traffic
-        let isAwaited = requestFlow == .needsInput && !machine.hasRequestEnded && !isRequestBroken
+        let isAwaited = isBodyAwaited && !machine.hasRequestEnded && !isRequestBroken
         let isBlocked = responseFlow == .blocked
         guard isAwaited || isBlocked || client.hasAlarm else { return }
         let now = worker.now
@@ -297,6 +297,9 @@ extension ExchangeDriver {
         }
         client.setAlarm(pace.nextLook(traffic.timeoutClient).map { $0 - now })
     }
+
+    /// The request waits for its client: not for one that was told to wait for 100 itself.
+    var isBodyAwaited: Bool { requestFlow == .needsInput && isBodyCertain }
 
     /// It is time to look at the client's pace.
     func clientExpired() {

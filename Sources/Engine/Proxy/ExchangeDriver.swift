@@ -266,10 +266,9 @@ final class ExchangeDriver {
         let keeps =
             !failure.isClientsFault && client.mayPersist && Persistence.isKept(after: requestHead) && isBodyCertain
         let retryAfter = failure.status == 503 && backend != nil ? plan.shared.backend.retryAfter(now: worker.now) : nil
-        var context = Replies.Context(
-            requestID: requestIDBytes, date: worker.date, connection: connectionField(keeps),
-            isHead: requestHead.method == .head, retryAfter: retryAfter)
-        requestBytes?.withBytes { context.form = AnswerForm(for: requestHead, $0) }
+        var context = Replies.Context(date: worker.date, connection: connectionField(keeps), retryAfter: retryAfter)
+        requestBytes?.withBytes { context.fit(requestHead, $0) }
+        context.requestID = requestIDBytes
         Replies.write(failure, plan.traffic.answers, context, to: client.wire.outputBlock(worker.loop))
         let rest = requestPump.isSourceDone ? nil : requestPump
         end(.replied(failure), status: failure.status, verdict(failure))
@@ -354,6 +353,6 @@ final class ExchangeDriver {
     func expire(_ time: Duration) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
         let isResponding = if case .responding = machine.state { true } else { false }
-        tell(.expired(isHeldByClient: isResponding ? responseFlow == .blocked : requestFlow == .needsInput))
+        tell(.expired(isHeldByClient: isResponding ? responseFlow == .blocked : isBodyAwaited))
     }
 }

@@ -35,7 +35,13 @@ extension LimitCounter {
         case .chunkExtensionsTooLong: self = .chunkExtensionsLimit
         case .trailersTooLarge: self = .trailersLimit
         case .tooManyInterimResponses: self = .interimLimit
-        case _: return nil
+        case .bodyTooLarge: self = .bodyLimit
+        case .malformedRequestLine, .malformedTarget, .misdirected, .ambiguousPath, .malformedVersion,
+            .unsupportedVersion, .methodNotAllowed, .methodTooLong, .tunnelNotSupported, .malformedField, .foldedField,
+            .missingHost, .malformedHost, .unknownExpectation, .malformedContentLength,
+            .contentLengthWithTransferEncoding, .malformedTransferEncoding, .unknownTransferCoding,
+            .transferEncodingInOldVersion, .malformedChunk, .malformedStatusLine, .unexpectedSwitch:
+            return nil
         }
     }
 }

@@ -57,7 +57,9 @@ final class Listener {
             // Those who have begun to connect are served, whatever the limit: else they would be reset.
             guard isRetired || worker.hasRoomForClient(self) else {
                 worker.metrics.process.add(.acceptLimit)
-                worker.metrics.limits.add(shared.clients.hasRoom ? .maxConnections : .listenerMaxConnections)
+                if !isStats {
+                    worker.metrics.limits.add(shared.clients.hasRoom ? .maxConnections : .listenerMaxConnections)
+                }
                 suspend(worker)
                 return .failed
             }

@@ -6,47 +6,59 @@ import Relay
 enum Replies {
     /// What an answer needs besides its failure.
     struct Context {
-        var requestID: [UInt8]
         var date: HTTPDate
         var connection: Forwarding.Connection
-        /// The request was HEAD: the answer has no body.
-        var isHead: Bool
         /// In how many seconds to come again, where the answer is 503 or 429.
         var retryAfter: Int?
+        /// The request was HEAD: the answer has no body.
+        var isHead = false
         var form = AnswerForm.text
+        var requestID: [UInt8] = []
+
+        /// Takes from a request what its answer depends on: of a head that was refused, as far as it is known.
+        mutating func fit(_ head: borrowing MessageHead, _ bytes: Span<UInt8>) {
+            isHead = head.method == .head
+            form = AnswerForm(for: head, bytes)
+            guard let own = RequestID.own(head, bytes) else { return }
+            requestID = own.indices.map { bytes[$0] }
+        }
     }
 
     /// Methods that pass, for Allow.
     static let allowed: StaticString = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
+    /// Bytes of an answer's head, at most.
+    private static let largestHead = 1024
+
     /// Writes the whole answer to `output`, behind interim heads that may stand there.
     static func write(_ failure: Failure, _ bodies: AnswerBodies, _ context: Context, to output: Buffer) {
         let status = failure.status
-        let id = String(decoding: context.requestID, as: UTF8.self)
-        let body = bodies.body(failure, context.form, requestID: id)
+        // Interim heads that the client has not read yet may stand before it.
+        let room = max(0, output.freeCount - largestHead)
+        let body = bodies.body(failure, context.form, requestID: context.requestID, room: room)
         var head = "HTTP/1.1 \(status) \(reason(status))\r\nContent-Type: \(context.form.contentType)\r\n"
-        head += "Content-Length: \(body.utf8.count)\r\n"
+        head += "Content-Length: \(body.count)\r\n"
         // What is told depends on the moment, and on Accept.
         head += "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
         if status == 503 || status == 429 { head += "Retry-After: \(context.retryAfter ?? 1)\r\n" }
         // RFC 9110, 15.5.6 requires it.
         if status == 405 { head += "Allow: \(allowed)\r\n" }
-        write(head, context.isHead ? "" : body, context, to: output)
+        write(head, context.isHead ? [] : body, context, to: output)
     }
 
     /// The answer of the last recipient of an OPTIONS request (RFC 9110, 7.6.2 and 9.3.7).
     static func writeOptions(_ context: Context, to output: Buffer) {
-        write("HTTP/1.1 200 OK\r\nAllow: \(allowed)\r\nContent-Length: 0\r\n", "", context, to: output)
+        write("HTTP/1.1 200 OK\r\nAllow: \(allowed)\r\nContent-Length: 0\r\n", [], context, to: output)
     }
 
-    private static func write(_ head: String, _ body: String, _ context: Context, to output: Buffer) {
+    private static func write(_ head: String, _ body: [UInt8], _ context: Context, to output: Buffer) {
         output.append { target in
             target.put(Array(head.utf8).span)
             HeadWriter.field(.date, context.date.bytes.span, to: &target)
             HeadWriter.field(.xRequestID, context.requestID.span, to: &target)
             Forwarding.connection(context.connection, to: &target)
             target.put("\r\n")
-            target.put(Array(body.utf8).span)
+            target.put(body.span)
         }
     }
 

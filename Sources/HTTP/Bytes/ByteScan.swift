@@ -115,6 +115,15 @@ public enum ByteScan {
         return ByteRange(start: start, count: end - start)
     }
 
+    /// Calls `body` with each comma-separated, trimmed element, empty ones included (RFC 9110, 5.6.1).
+    public static func forEachElement(_ bytes: Span<UInt8>, _ value: ByteRange, _ body: (ByteRange) -> Void) {
+        var start = value.start
+        for index in value.start...value.end where index == value.end || bytes[index] == UInt8(ascii: ",") {
+            body(trimmed(bytes, ByteRange(start: start, count: index - start)))
+            start = index + 1
+        }
+    }
+
     public static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
 
     private static func load(_ bytes: Span<UInt8>, at index: Int) -> UInt64 {

@@ -6,8 +6,25 @@
 enum FieldParser {
     enum Step {
         case field, end
-        /// More bytes are needed. Inside a value only a control byte can change anything.
-        case incomplete(isInValue: Bool)
+        /// More bytes are needed.
+        case incomplete(Part)
+    }
+
+    /// Where a field line stands that is not whole: what of it was searched is not searched again, however it trickles in.
+    enum Part {
+        case none, name, value
+
+        /// The bytes from `start` on, and the one before them, change nothing: the name or the value goes on.
+        func goesOn(_ bytes: Span<UInt8>, from start: Int) -> Bool {
+            switch self {
+            case .none: return false
+            case .name:
+                var index = start
+                while index < bytes.count, ByteScan.isTokenByte(bytes[index]) { index += 1 }
+                return index == bytes.count
+            case .value: return endOfText(bytes, from: start - 1) == bytes.count
+            }
+        }
     }
 
     /// Reads the line at `position` and moves it past the line.
@@ -16,10 +33,10 @@ enum FieldParser {
     static func step(
         _ bytes: Span<UInt8>, at position: inout Int, limit: Int, isRequest: Bool, into head: inout MessageHead
     ) throws(ProtocolError) -> Step {
-        guard position < bytes.count else { return .incomplete(isInValue: false) }
+        guard position < bytes.count else { return .incomplete(.none) }
         let first = bytes[position]
         if first == 0x0d {
-            guard position + 1 < bytes.count else { return .incomplete(isInValue: false) }
+            guard position + 1 < bytes.count else { return .incomplete(.none) }
             guard bytes[position + 1] == 0x0a else { throw .malformedField }
             position += 2
             return .end
@@ -33,10 +50,10 @@ enum FieldParser {
         }
         let nameEnd = index
         if !isRequest { while index < bytes.count, ByteScan.isBlank(bytes[index]) { index += 1 } }
-        guard index < bytes.count else { return .incomplete(isInValue: false) }
+        guard index < bytes.count else { return .incomplete(index == nameEnd ? .name : .none) }
         guard bytes[index] == UInt8(ascii: ":"), nameEnd > position else { throw .malformedField }
         slot.name = ByteRange(start: position, count: nameEnd - position)
-        guard let end = try lineEnd(bytes, from: index + 1) else { return .incomplete(isInValue: true) }
+        guard let end = try lineEnd(bytes, from: index + 1) else { return .incomplete(.value) }
         slot.value = ByteScan.trimmed(bytes, ByteRange(start: index + 1, count: end - index - 1))
         slot.known = FieldName.classify(bytes, slot.name)
         guard head.fieldCount < limit else { throw .tooManyFields }
@@ -52,14 +69,20 @@ enum FieldParser {
     /// The index of the CRLF that ends the value at `start`; nil when it has not arrived. The only control byte that a
     /// value may hold is HTAB (RFC 9110, 5.5).
     private static func lineEnd(_ bytes: Span<UInt8>, from start: Int) throws(ProtocolError) -> Int? {
-        var index = ByteScan.firstControl(in: bytes, from: start)
-        while index < bytes.count, bytes[index] == 0x09 {
-            index = ByteScan.firstControl(in: bytes, from: index + 1)
-        }
+        let index = endOfText(bytes, from: start)
         guard index < bytes.count else { return nil }
         guard bytes[index] == 0x0d else { throw .malformedField }
         guard index + 1 < bytes.count else { return nil }
         guard bytes[index + 1] == 0x0a else { throw .malformedField }
+        return index
+    }
+
+    /// The first control byte but HTAB at or after `start`; `bytes.count` when there is none.
+    private static func endOfText(_ bytes: Span<UInt8>, from start: Int) -> Int {
+        var index = ByteScan.firstControl(in: bytes, from: start)
+        while index < bytes.count, bytes[index] == 0x09 {
+            index = ByteScan.firstControl(in: bytes, from: index + 1)
+        }
         return index
     }
 
@@ -80,7 +103,7 @@ enum FieldParser {
             guard !isRepeated, HostSyntax.isValid(bytes, slot.value) else { throw .malformedHost }
             head.host = slot.value
         case .connection:
-            forEachElement(bytes, slot.value) {
+            ByteScan.forEachElement(bytes, slot.value) {
                 head.connection.insert(option(bytes, $0))
                 head.optionCount += 1
             }
@@ -89,7 +112,7 @@ enum FieldParser {
             head.expectsContinue = isKnown
             if !isKnown { head.hasUnknownExpectation = true }
         case .keepAlive:
-            forEachElement(bytes, slot.value) { noteKeepAlive($0, bytes, in: &head) }
+            ByteScan.forEachElement(bytes, slot.value) { noteKeepAlive($0, bytes, in: &head) }
         case .other, .host, .expect, .date, .forwarded, .http2Settings, .idempotencyKey, .maxForwards,
             .proxyAuthenticate,
             .proxyAuthorization,
@@ -112,7 +135,7 @@ enum FieldParser {
         var hasUnknown = false
         var isAfterChunked = false
         var isMisplaced = false
-        forEachElement(bytes, value) { element in
+        ByteScan.forEachElement(bytes, value) { element in
             onlyTokens = onlyTokens && ByteScan.isToken(bytes, element)
             isMisplaced = isMisplaced || isAfterChunked
             isAfterChunked = ByteScan.equal(bytes, element, ignoringCaseOf: "chunked")
@@ -156,15 +179,6 @@ enum FieldParser {
             let seconds = ByteScan.decimal(bytes, digits)
         else { return }
         head.keepAliveSeconds = Int(seconds)
-    }
-
-    /// Calls `body` with each comma-separated, trimmed element, empty ones included (RFC 9110, 5.6.1).
-    static func forEachElement(_ bytes: Span<UInt8>, _ value: ByteRange, _ body: (ByteRange) -> Void) {
-        var start = value.start
-        for index in value.start...value.end where index == value.end || bytes[index] == UInt8(ascii: ",") {
-            body(ByteScan.trimmed(bytes, ByteRange(start: start, count: index - start)))
-            start = index + 1
-        }
     }
 }
 

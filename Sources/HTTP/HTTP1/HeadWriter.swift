@@ -111,7 +111,7 @@ public enum HeadWriter {
             let candidate = head.field(index)
             guard candidate.known == .connection else { continue }
             var isNamed = false
-            FieldParser.forEachElement(bytes, candidate.value) { element in
+            ByteScan.forEachElement(bytes, candidate.value) { element in
                 isNamed = isNamed || ByteScan.equal(bytes, field.name, ignoringCaseOf: element)
             }
             if isNamed { return true }

@@ -28,7 +28,7 @@ public struct RequestParser: Sendable {
     private var position = 0
     /// How many bytes there were when the last line was found incomplete: a field that trickles in is searched once.
     private var searched = 0
-    private var isInValue = false
+    private var unfinished = FieldParser.Part.none
     private var emptyLines = 0
 
     /// Bytes of a method: longer than any that is registered.
@@ -49,10 +49,7 @@ public struct RequestParser: Sendable {
         _ input: Span<UInt8>, limits: Limits, into head: inout MessageHead
     ) throws(ProtocolError) -> Bool {
         let bytes = input.extracting(first: limits.head)
-        // Nothing but a control byte, the last one there was included, can end a field line or spoil it.
-        if isInValue, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
-            return try incomplete(bytes, limits)
-        }
+        if unfinished.goesOn(bytes, from: searched) { return try incomplete(bytes, limits) }
         if phase == .line {
             guard try parseRequestLine(bytes, limits, into: &head) else { return try incomplete(bytes, limits) }
             phase = .fields
@@ -60,8 +57,8 @@ public struct RequestParser: Sendable {
         while true {
             switch try FieldParser.step(bytes, at: &position, limit: limits.fields, isRequest: true, into: &head) {
             case .field: continue
-            case .incomplete(let isInValue):
-                self.isInValue = isInValue
+            case .incomplete(let part):
+                unfinished = part
                 return try incomplete(bytes, limits)
             case .end:
                 try finish(bytes, &head)
@@ -73,13 +70,12 @@ public struct RequestParser: Sendable {
 
     private mutating func incomplete(_ bytes: Span<UInt8>, _ limits: Limits) throws(ProtocolError) -> Bool {
         searched = bytes.count
-        if phase == .line {
-            // "method SP target SP version CRLF" with the longest method and a target at its limit.
-            guard bytes.count - position <= limits.target + Self.maximumMethod + 12 else { throw .targetTooLong }
-        }
         guard bytes.count < limits.head else { throw .headTooLarge }
         return false
     }
+
+    /// `method SP target SP version` with the longest method and a target at its limit.
+    private func longestLine(_ limits: Limits) -> Int { limits.target + Self.maximumMethod + 10 }
 
     private mutating func parseRequestLine(
         _ bytes: Span<UInt8>, _ limits: Limits, into head: inout MessageHead
@@ -95,15 +91,17 @@ public struct RequestParser: Sendable {
         // Whatever is not a method is refused before its line ends: TLS on this port, for one, never ends one.
         var index = position
         while index < bytes.count, ByteScan.isTokenByte(bytes[index]) { index += 1 }
+        guard index - position <= Self.maximumMethod else { throw .methodTooLong }
         guard index < bytes.count else { return false }
         guard bytes[index] == 0x20, index > position else { throw .malformedRequestLine }
-        guard index - position <= Self.maximumMethod else { throw .methodTooLong }
         head.reset()
         head.methodName = ByteRange(start: position, count: index - position)
         head.method = Self.method(bytes, head.methodName)
         hasMethod = true
         // Its only control bytes are the two at its end.
         let end = ByteScan.firstControl(in: bytes, from: index)
+        // Told before anything else is wrong with the line, as it is while its end has not come.
+        guard end - position <= longestLine(limits) else { throw .targetTooLong }
         guard end < bytes.count else { return false }
         guard bytes[end] == 0x0d else { throw .malformedRequestLine }
         guard end + 1 < bytes.count else { return false }

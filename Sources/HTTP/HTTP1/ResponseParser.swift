@@ -19,7 +19,7 @@ public struct ResponseParser: Sendable {
     private var hasStatusLine = false
     private var position = 0
     private var searched = 0
-    private var isInValue = false
+    private var unfinished = FieldParser.Part.none
 
     public init() {}
 
@@ -28,10 +28,7 @@ public struct ResponseParser: Sendable {
         _ input: Span<UInt8>, limits: Limits = Limits(), into head: inout MessageHead
     ) throws(ProtocolError) -> Bool {
         let bytes = input.extracting(first: limits.head)
-        // As in RequestParser: a field line that trickles in is searched once.
-        if isInValue, ByteScan.firstControl(in: bytes, from: searched - 1) == bytes.count {
-            return try incomplete(bytes, limits)
-        }
+        if unfinished.goesOn(bytes, from: searched) { return try incomplete(bytes, limits) }
         if !hasStatusLine {
             guard let feed = ByteScan.firstLineFeed(in: bytes, from: position) else {
                 try Self.checkBeginning(bytes)
@@ -44,8 +41,8 @@ public struct ResponseParser: Sendable {
         while true {
             switch try FieldParser.step(bytes, at: &position, limit: limits.fields, isRequest: false, into: &head) {
             case .field: continue
-            case .incomplete(let isInValue):
-                self.isInValue = isInValue
+            case .incomplete(let part):
+                unfinished = part
                 return try incomplete(bytes, limits)
             case .end:
                 head.byteCount = position

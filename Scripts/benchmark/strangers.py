@@ -1,0 +1,203 @@
+"""Strangers who are slow, silent or many, and what becomes of everybody else meanwhile.
+
+Prints for each kind: normal requests beside them (p50, p99, slowest, failures), how they were ended, and memory for each.
+Fails where a normal request does, where one of the strangers is not ended under the name of its limit, or where memory
+goes over what was promised. usage: strangers.py
+"""
+
+import re
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+from proxies import binaries, folder, replica_port
+
+port, stats_port = 18480, 18481
+failures = []
+
+
+def complain(text):
+    failures.append(text)
+    print(f"  FAILED: {text}")
+
+
+class Ballast:
+    def __init__(self, *settings):
+        lines = [f"listen = 127.0.0.1:{port}", f"servers = 127.0.0.1:{replica_port}", "threads = 1", "health = off",
+                 *settings, "[stats]", f"listen = 127.0.0.1:{stats_port}"]
+        file = folder / "strangers.ini"
+        file.write_text("\n".join(lines) + "\n")
+        self.process = subprocess.Popen([binaries / "ballast", "-c", file], stderr=subprocess.PIPE, text=True)
+        self.ceiling = None
+        for line in self.process.stderr:
+            if found := re.search(r"([\d.]+) ([MG])iB of memory at most", line):
+                self.ceiling = float(found[1]) * (1 << 30 if found[2] == "G" else 1 << 20)
+            if "is ready" in line:
+                break
+        threading.Thread(target=lambda: [None for _ in self.process.stderr], daemon=True).start()
+
+    def memory(self):
+        status = open(f"/proc/{self.process.pid}/status").read()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) << 10
+
+    def metric(self, name, **labels):
+        text = urllib.request.urlopen(f"http://127.0.0.1:{stats_port}/metrics", timeout=30).read().decode()
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                   if line.split("{")[0].split(" ")[0] == name and all(label in line for label in wanted))
+
+    def reached(self, limit):
+        return int(self.metric("ballast_limits_reached_total", limit=limit))
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Normal:
+    """Somebody who asks for something small every 10 ms, on a connection of their own each time."""
+
+    def __init__(self):
+        self.times, self.failed, self.running = [], 0, True
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while self.running:
+            began = time.perf_counter()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+                    answer.read()
+            except OSError:
+                self.failed += 1
+            self.times.append(time.perf_counter() - began)
+            time.sleep(0.01)
+
+    def end(self, what):
+        self.running = False
+        self.thread.join()
+        times = sorted(self.times)
+        at = lambda share: times[min(len(times) - 1, int(len(times) * share))] * 1000
+        print(f"  {len(times)} normal requests: p50 {at(0.5):.2f} ms, p99 {at(0.99):.2f} ms, slowest {times[-1] * 1000:.1f} ms,"
+              f" {self.failed} failed")
+        if self.failed:
+            complain(f"{self.failed} normal requests failed beside {what}")
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def slow(what, options, limits, seconds, *settings):
+    print(f"1000 clients of slowhttptest {' '.join(options)}: {what}")
+    ballast = Ballast(*settings)
+    before = ballast.memory()
+    normal = Normal()
+    attack = subprocess.Popen(
+        ["slowhttptest", *options, "-c", "1000", "-r", "1000", "-l", str(seconds), "-p", "5"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: ballast.metric("ballast_open_connections") > 900, 10)
+    held = ballast.metric("ballast_open_connections")
+    each = (ballast.memory() - before) / max(1, held)
+    ended = lambda: sum(ballast.reached(limit) for limit in limits)
+    if not wait_for(lambda: ended() >= 1000, seconds + 5):
+        complain(f"only {ended()} of 1000 were ended by {' or '.join(limits)}")
+    attack.terminate()
+    attack.wait()
+    normal.end(what)
+    counts = ", ".join(f"{ballast.reached(limit)} by {limit}" for limit in limits)
+    print(f"  ended: {counts}; memory {each / 1024:.1f} KiB for each of {held:.0f}")
+    if each > 100 * 1024:
+        complain(f"{each / 1024:.0f} KiB for each")
+    ballast.end()
+
+
+def silent(count=8000):
+    print(f"{count} connections that say nothing")
+    ballast = Ballast("timeout-head = 10s", "max-connections = 9000")
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+    before = ballast.memory()
+    began = time.monotonic()
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    if not wait_for(lambda: ballast.metric("ballast_open_connections") >= count, 8):
+        complain("not all were accepted")
+    each = (ballast.memory() - before) / count
+    normal = Normal()
+    if not wait_for(lambda: ballast.reached("timeout-head") >= count, 20):
+        complain(f"only {ballast.reached('timeout-head')} were ended")
+    took = time.monotonic() - began
+    normal.end("silent ones")
+    print(f"  {each:.0f} bytes for each; all were ended {took:.1f} s after the first came (timeout-head = 10s)")
+    if each > 4096:
+        complain(f"{each:.0f} bytes for each")
+    for connection in held:
+        connection.close()
+    ballast.end()
+
+
+def beginnings(count=4000):
+    print(f"{count} connections with one byte of a head")
+    ballast = Ballast("timeout-head = 60s", "max-connections = 9000")
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+    before = ballast.memory()
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    for connection in held:
+        connection.sendall(b"G")
+    wait_for(lambda: ballast.metric("ballast_open_connections") >= count, 8)
+    time.sleep(1)
+    each = (ballast.memory() - before) / count
+    print(f"  {each / 1024:.1f} KiB for each")
+    if each > 16 * 1024:
+        complain(f"{each / 1024:.1f} KiB for each")
+    for connection in held:
+        connection.close()
+    ballast.end()
+
+
+def stuck(count=150):
+    """Every connection full in both directions: the most that the configuration allows."""
+    print(f"{count} exchanges that are full in both directions")
+    ballast = Ballast(f"max-connections = {count}", "replay-memory = 8m", "minimum-read-rate = 0", "timeout-idle = 0")
+    held = []
+    for _ in range(count):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 8000 + b"\r\n\r\n" + b"GET / HTTP/1.1\r\nX: " + b"z" * 20000)
+        held.append(connection)
+    time.sleep(4)
+    memory = ballast.memory()
+    print(f"  {memory / (1 << 20):.0f} MiB of {ballast.ceiling / (1 << 20):.0f} MiB")
+    if memory > ballast.ceiling:
+        complain("more than the ceiling")
+    for connection in held:
+        connection.close()
+    ballast.end()
+
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+replica = subprocess.Popen([binaries / "demo-replica", "--port", str(replica_port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+time.sleep(0.5)
+try:
+    url = ["-u", f"http://127.0.0.1:{port}/"]
+    slow("slow heads", ["-H", "-i", "2", *url], ["timeout-head"], 25)
+    slow("slow bodies", ["-B", "-i", "3", "-s", "100000", "-x", "5", "-t", "POST", *url],
+         ["minimum-send-rate", "timeout-client"], 40)
+    slow("slow readers", ["-X", "-w", "256", "-y", "512", "-n", "5", "-z", "8", "-k", "1", "-u",
+                          f"http://127.0.0.1:{port}/bytes/10000000"], ["minimum-read-rate", "timeout-client"], 60)
+    silent()
+    beginnings()
+    stuck()
+finally:
+    replica.kill()
+    replica.wait()
+sys.exit(1 if failures else 0)

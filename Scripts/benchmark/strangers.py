@@ -70,7 +70,7 @@ class Normal:
         while self.running:
             began = time.perf_counter()
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
                     answer.read()
             except OSError:
                 self.failed += 1
@@ -124,7 +124,7 @@ def slow(what, options, limits, seconds, *settings):
 def silent(count=8000):
     print(f"{count} connections that say nothing")
     ballast = Ballast("timeout-head = 10s", "max-connections = 9000")
-    urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/health").read()
     before = ballast.memory()
     began = time.monotonic()
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
@@ -147,7 +147,7 @@ def silent(count=8000):
 def beginnings(count=4000):
     print(f"{count} connections with one byte of a head")
     ballast = Ballast("timeout-head = 60s", "max-connections = 9000")
-    urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/health").read()
     before = ballast.memory()
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
     for connection in held:

@@ -38,7 +38,8 @@ extension Schema {
             "For a connection to a server."),
         .backend(
             "timeout-response", .duration(\.timeoutResponse, .zero...longest), default: "1h",
-            "From the request's end to the first byte of the response's body; 0 is no limit."),
+            "From the last part of the request that the server took to the first byte of the response's body; 0 is no limit."
+        ),
         .backend(
             "timeout-idle", .duration(\.timeoutIdle, .zero...longest), default: "5m",
             "Silence inside a response's body; 0 is no limit."),

@@ -97,7 +97,7 @@ enum Schema {
         ),
         .global(
             "minimum-read-rate", .size(\.minimumReadRate, 0...(1 << 30)), default: "256",
-            "Bytes a second that a client has to take while its connection is full, judged every 10s; less is cut. 0 is no limit."
+            "Bytes a second that a client has to take, on the average of the time that its connection is full, once that is 10s; less is cut. Who takes nothing at all has timeout-client. 0 is no limit."
         ),
         .global(
             "trusted-proxies", .words(Readers.trustedProxies), default: nil, sample: "10.0.0.0/8",
@@ -117,7 +117,7 @@ enum Schema {
             "A line for each request: off, stderr or a path."),
         .global(
             "error-folder", .words(Readers.errorFolder), default: nil, sample: "/etc/ballast/errors",
-            "A folder with bodies for ballast's own answers: STATUS.html, STATUS.json, STATUS.txt, or 4xx and 5xx in place of the status, each at most 16k. {status}, {reason}, {type}, {message} and {request-id} in them are replaced."
+            "A folder with bodies for ballast's own answers: STATUS.html, STATUS.json, STATUS.txt, or 4xx and 5xx in place of the status, each at most 16k, and 32k when it is filled. {status}, {reason}, {type}, {message} and {request-id} in them are replaced."
         ),
         .global(
             "log-level", .choice(\.logLevel, ["error", "warning", "info", "debug"]), default: "info",

@@ -17,6 +17,7 @@ extension Worker {
             var socket: SocketID?
             do throws(SystemError) {
                 socket = try network.listen(opened.sockets[index], token: token)
+                if let socket { network.limitDelivery(plan.traffic.timeoutClient, on: socket) }
             } catch {
                 failure = error
             }
@@ -65,7 +66,8 @@ extension Worker {
             client.close()
             return
         }
-        if !plan.traffic.clientLimits.isNone, !listener.isStats, !client.identity.isTrusted { admit(client, peer) }
+        // Without a limit they are counted as well: a reload may set one.
+        if !listener.isStats, !client.identity.isTrusted { admit(client, peer) }
     }
 
     /// Lets a client in if its address has room for one connection more; else answers it, a few at a time.
@@ -86,24 +88,26 @@ extension Worker {
         }
         turnedAway += 1
         client.isTurnedAway = true
+        // While it is told it is in nobody's way.
+        shared.clients.give()
+        client.listenerClients.give()
         client.refuse(.clientLimit)
     }
 
     /// Clients that are being told of their limit, at a time.
-    private static let mostTurnedAway = 64
+    private static let mostTurnedAway = 16
 
     func removeClient(_ client: ClientConnection) {
         clients.remove(client.token)
         client.listenerMetrics.add(.closed)
-        client.listenerClients.give()
-        if client.isTurnedAway { turnedAway -= 1 }
+        if client.isTurnedAway { turnedAway -= 1 } else { client.listenerClients.give() }
         if let key = client.gateClient {
             shared.gate.withLock { $0.leave(key) }
         }
         if client.listener.isStats {
             shared.statsClients.give()
         } else {
-            shared.clients.give()
+            if !client.isTurnedAway { shared.clients.give() }
             trafficClients -= 1
         }
         for listener in listeners.all { listener.resume(self) }

@@ -51,6 +51,7 @@ extension Worker {
 
     private func adoptListeners(_ opened: [OpenedListener]) {
         for listener in listeners.all {
+            listener.adopt(plan.traffic, self)
             if let wanted = plan.listeners.first(where: { $0.shared === listener.shared }) {
                 listener.text = wanted.settings.text
                 listener.backend = backend(of: wanted.role)

@@ -16,14 +16,17 @@ enum ErrorFolder {
             mistakes += "error: cannot read error-folder '\(folder)': \(error.reason)\n"
             return bodies
         }
+        var unused = 0
         for name in names where !name.hasPrefix(".") {
             let path = "\(folder)/\(name)"
             let parts = name.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
             guard parts.count == 2, AnswerBodies.names.contains(parts[0]),
                 let form = AnswerForm.allCases.first(where: { $0.suffix == parts[1] })
             else {
-                warnings.append(
-                    "warning: '\(path)' is not used; bodies are called like 503.html, 5xx.json or 404.txt")
+                unused += 1
+                if unused == 1 {
+                    warnings.append("'\(path)' is not used; bodies are called like 503.html, 5xx.json or 404.txt")
+                }
                 continue
             }
             do throws(SystemError) {
@@ -37,6 +40,7 @@ enum ErrorFolder {
                 mistakes += "error: cannot use '\(path)': \(error.reason)\n"
             }
         }
+        if unused > 1 { warnings.append("\(unused) files in '\(folder)' are not used") }
         return bodies
     }
 }

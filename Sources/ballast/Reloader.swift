@@ -16,6 +16,8 @@ final class Reloader: Sendable {
         var isOver = false
         var settings: Settings
         var effective: EffectiveSettings
+        /// Bodies of the answers that ballast gives itself.
+        var answers: AnswerBodies
         var access: LogWriter?
         /// Of logs that a reload has left: requests that began before still write there.
         var former: [WeakWriter] = []
@@ -45,7 +47,9 @@ final class Reloader: Sendable {
         self.standardError = standardError
         self.notifier = notifier
         self.inherited = inherited
-        state = Mutex(State(settings: loaded.settings, effective: loaded.effective, access: access))
+        state = Mutex(
+            State(
+                settings: loaded.settings, effective: loaded.effective, answers: loaded.answers, access: access))
     }
 
     /// The settings in effect.
@@ -126,12 +130,13 @@ final class Reloader: Sendable {
         _ loaded: Loading.Ready, _ settings: Settings, _ access: LogWriter?, _ opened: [OpenedListener], took: Duration,
         _ report: AdoptionReport
     ) {
-        let (before, old) = state.withLock { ($0.effective, $0.settings) }
+        let (before, old, answersBefore) = state.withLock { ($0.effective, $0.settings, $0.answers) }
         log.setLevel(Loading.level(settings))
         for key in Self.fixed(old, settings) {
             log.say(.warning, "'\(key)' takes effect with the next start, not by a reload")
         }
-        let changes = before.changes(to: loaded.effective, except: Self.fixedKeys)
+        var changes = before.changes(to: loaded.effective, except: Self.fixedKeys)
+        if answersBefore != loaded.answers { changes.append("global: the bodies in error-folder are others") }
         for line in changes { log.say(.info, line) }
         for listener in opened { log.say(.info, listener.announcement) }
         if settings.maxConnections != old.maxConnections || settings.replayMemory != old.replayMemory {
@@ -148,6 +153,7 @@ final class Reloader: Sendable {
             (settings.threads, settings.pidFile, settings.user) = (old.threads, old.pidFile, old.user)
             state.settings = settings
             state.effective = loaded.effective
+            state.answers = loaded.answers
             if let former = state.access, former !== access {
                 state.former.removeAll { $0.writer == nil }
                 state.former.append(WeakWriter(writer: former))

@@ -47,9 +47,12 @@ import Testing
         pace.watchReading(taken: 1000, limit: limit, now: .zero)
         #expect(pace.nextLook(limit) == .seconds(10))
         #expect(pace.judgeReading(taken: 1000 + 2560, rate: 256, limit: limit, now: .seconds(10)) == .inTime)
-        // Each stretch for itself.
         #expect(pace.nextLook(limit) == .seconds(20))
         #expect(pace.judgeReading(taken: 1000 + 2560 + 2559, rate: 256, limit: limit, now: .seconds(20)) == .slow)
+        // Windows open in steps: what is long without progress is made up for by the step.
+        pace.watchReading(taken: 0, limit: limit, now: .zero)
+        #expect(pace.judgeReading(taken: 0, rate: 256, limit: limit, now: .seconds(30)) == .inTime)
+        #expect(pace.judgeReading(taken: 43_690, rate: 256, limit: limit, now: .seconds(40)) == .inTime)
     }
 
     @Test func aReaderThatTakesNothingIsSilent() {

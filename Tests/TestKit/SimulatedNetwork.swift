@@ -123,6 +123,8 @@ public final class SimulatedNetwork: Network {
         return !side.inbox.isEmpty || side.peerFinished || side.isReset
     }
 
+    public func limitDelivery(_ limit: Duration, on listener: SocketID) {}
+
     public func unsentCount(_ socket: SocketID) -> Int { sides[socket.rawValue]?.outstanding ?? 0 }
 
     public func finishSending(_ socket: SocketID) { sides[socket.rawValue]?.finish() }

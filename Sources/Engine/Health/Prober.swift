@@ -125,7 +125,11 @@ final class Probe {
             }
             schedule(after: settings.healthTimeout)
         } catch {
-            end(.failed(error.reason))
+            guard error.isOwnNeed else { return end(.failed(error.reason)) }
+            // No check was made: the server is what it was.
+            worker.warnOfConnect(server.shared.endpoint, error)
+            closeCheck()
+            schedule(after: .seconds(1))
         }
     }
 

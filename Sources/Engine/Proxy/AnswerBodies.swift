@@ -3,7 +3,7 @@ import HTTP
 public import Relay
 
 /// Bodies for the answers that ballast gives itself.
-public struct AnswerBodies: Sendable {
+public struct AnswerBodies: Equatable, Sendable {
     /// Bytes of one body before anything is put into it, at most: the whole answer fits one block.
     public static let largest = 16 << 10
 
@@ -14,7 +14,7 @@ public struct AnswerBodies: Sendable {
             "504", "505",
         ]
 
-    private struct Entry: Sendable {
+    private struct Entry: Equatable, Sendable {
         let name: String
         let form: AnswerForm
         let template: Template
@@ -95,8 +95,8 @@ private struct Values {
 }
 
 /// A body taken apart once, because answers are given in storms.
-private struct Template: Sendable {
-    private enum Part: Sendable {
+private struct Template: Equatable, Sendable {
+    private enum Part: Equatable, Sendable {
         case text([UInt8])
         /// By its place among the names.
         case value(Int)

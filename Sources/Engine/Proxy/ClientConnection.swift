@@ -123,7 +123,8 @@ final class ClientConnection {
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
         case .draining: closeAfterAnswer()
-        case .composing, .answering, .closing, .lingering: close()
+        case .composing, .answering, .closing: close(resetting: true)
+        case .lingering: close()
         }
     }
 

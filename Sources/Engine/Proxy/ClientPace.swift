@@ -75,10 +75,7 @@ struct ClientPace {
         let time = now - reading.began
         // Who takes nothing is silent, not slow; windows open in steps.
         guard time >= Self.span, taken > reading.taken else { return .inTime }
-        if Double(taken - reading.taken) < Double(rate) * (time / .seconds(1)) { return .slow }
-        reading.began = now
-        reading.taken = taken
-        return .inTime
+        return Double(taken - reading.taken) < Double(rate) * (time / .seconds(1)) ? .slow : .inTime
     }
 
     /// When to look again.

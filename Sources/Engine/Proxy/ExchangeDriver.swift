@@ -289,7 +289,9 @@ final class ExchangeDriver {
 
     private func cut(_ failure: Failure) {
         end(.cut(failure), status: responseHead.status, verdict(failure))
-        client?.close(resetting: leavingFraming == .untilClose)
+        // Who does not read would leave all that is unsent with the system for as long as it answers probes.
+        let isUnread = failure == .writeTimeout || failure == .readRate
+        client?.close(resetting: isUnread || leavingFraming == .untilClose)
     }
 
     private func abandon() {

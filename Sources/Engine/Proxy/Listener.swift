@@ -129,6 +129,11 @@ final class Listener {
         alarm.set(worker.now + Self.handshakeTime, token: token, in: &worker.timers)
     }
 
+    /// Goes by the time limits of another plan.
+    func adopt(_ traffic: TrafficRules, _ worker: Worker) {
+        worker.network.limitDelivery(traffic.timeoutClient, on: socket)
+    }
+
     /// Serves on as part of `wanted`, whose addresses include its own.
     func join(_ wanted: ListenerPlan, backend: WorkerBackend?, worker: Int) {
         shared = wanted.shared

@@ -45,6 +45,10 @@ public final class EpollNetwork: Network {
         }
     }
 
+    public func limitDelivery(_ limit: Duration, on listener: SocketID) {
+        Socket.limitDelivery(listener.rawValue, milliseconds: Self.milliseconds(limit))
+    }
+
     public func dropNewConnections(on listener: SocketID) { Socket.dropNewConnections(listener.rawValue) }
 
     public func accept(on listener: SocketID) -> Acceptance {

@@ -66,6 +66,9 @@ public protocol Network: AnyObject {
     func listen(_ socket: ListeningSocket, token: Token) throws(SystemError) -> SocketID
     /// Stops and resumes watching a listener; connections wait in its backlog meanwhile.
     func setAccepting(_ accepting: Bool, on listener: SocketID, token: Token)
+    /// What connections accepted from now on have sent is given up when the peer's system has not taken it for so long, even
+    /// after they were closed.
+    func limitDelivery(_ limit: Duration, on listener: SocketID)
     /// A listener that will close lets no connection begin any more; those that have begun still arrive.
     func dropNewConnections(on listener: SocketID)
     func accept(on listener: SocketID) -> Acceptance

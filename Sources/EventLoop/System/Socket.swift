@@ -121,6 +121,11 @@ enum Socket {
         return unsafe recv(number, &byte, 1, Int32(MSG_PEEK)) >= 0 || errno != EAGAIN
     }
 
+    /// RFC 5482's user timeout, which accepted sockets inherit; it counts while a window stays closed, too.
+    static func limitDelivery(_ number: Int32, milliseconds: Int32) {
+        set(number, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, milliseconds)
+    }
+
     /// Bytes that the peer has not acknowledged.
     static func unsentCount(_ number: Int32) -> Int { Int(max(0, clinux_unsent(number))) }
 

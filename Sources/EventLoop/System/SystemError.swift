@@ -26,6 +26,11 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
 
     public var description: String { "\(call): \(reason)" }
 
+    /// This machine, or this process, has nothing left to do it with: that says nothing about who is on the other side.
+    public var isOwnNeed: Bool {
+        [Self.tooManyFiles, Self.fileTableFull, Self.noMemory, Self.noBuffers].contains(code)
+    }
+
     public static let connectionReset = ECONNRESET
     public static let noEntry = ENOENT
     public static let addressInUse = EADDRINUSE

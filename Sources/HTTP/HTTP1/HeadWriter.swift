@@ -39,11 +39,12 @@ public enum HeadWriter {
         to output: inout OutputSpan<UInt8>
     ) {
         let never = dropped.union(connectionFields)
+        let named = head.connection.contains(.others) ? ConnectionNames(head, bytes) : nil
         for index in 0..<head.fieldCount {
             let field = head.field(index)
             if never.contains(field.known) { continue }
             if field.hasUnderscore, !underscores { continue }
-            if head.connection.contains(.others), isNamedByConnection(field, head, bytes) { continue }
+            if let named, !protected.contains(field.known), named.contains(field.name, head, bytes) { continue }
             output.put(bytes.extracting(field.name.indices))
             output.put(": ")
             output.put(bytes.extracting(field.value.indices))
@@ -102,20 +103,49 @@ public enum HeadWriter {
     /// Names that no Connection field may take away: losing them would change what the message means.
     private static let protected = FieldNames(
         .host, .xForwardedFor, .xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .date)
+}
 
-    private static func isNamedByConnection(
-        _ field: FieldSlot, _ head: borrowing MessageHead, _ bytes: Span<UInt8>
-    ) -> Bool {
-        if protected.contains(field.known) { return false }
-        for index in 0..<head.fieldCount {
-            let candidate = head.field(index)
-            guard candidate.known == .connection else { continue }
-            var isNamed = false
-            ByteScan.forEachElement(bytes, candidate.value) { element in
-                isNamed = isNamed || ByteScan.equal(bytes, field.name, ignoringCaseOf: element)
-            }
-            if isNamed { return true }
+/// The names in all Connection fields of a head, by their hashes: names of strangers' choice are many and alike, and each
+/// field is looked for among all of them.
+private struct ConnectionNames {
+    private var hashes = InlineArray<256, UInt64>(repeating: 0)
+    private var count = 0
+
+    init(_ head: borrowing MessageHead, _ bytes: Span<UInt8>) {
+        for index in 0..<head.fieldCount where head.field(index).known == .connection {
+            ByteScan.forEachElement(bytes, head.field(index).value) { note($0, bytes) }
         }
+    }
+
+    private mutating func note(_ element: ByteRange, _ bytes: Span<UInt8>) {
+        // The parsers let no more of them pass than there may be fields.
+        guard !element.isEmpty, count < maximumFields else { return }
+        hashes[count] = Self.hash(bytes, element)
+        count += 1
+    }
+
+    func contains(_ name: ByteRange, _ head: borrowing MessageHead, _ bytes: Span<UInt8>) -> Bool {
+        let hash = Self.hash(bytes, name)
+        for index in 0..<count where hashes[index] == hash { return isNamed(name, head, bytes) }
         return false
+    }
+
+    private func isNamed(_ name: ByteRange, _ head: borrowing MessageHead, _ bytes: Span<UInt8>) -> Bool {
+        var isNamed = false
+        for index in 0..<head.fieldCount where head.field(index).known == .connection && !isNamed {
+            ByteScan.forEachElement(bytes, head.field(index).value) { element in
+                isNamed = isNamed || ByteScan.equal(bytes, name, ignoringCaseOf: element)
+            }
+        }
+        return isNamed
+    }
+
+    /// FNV-1a without case.
+    private static func hash(_ bytes: Span<UInt8>, _ range: ByteRange) -> UInt64 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for index in range.indices {
+            hash = (hash ^ UInt64(ByteScan.lowercased(bytes[index]))) &* 0x100_0000_01b3
+        }
+        return hash
     }
 }

@@ -2,9 +2,10 @@
 
 Prints for each kind: normal requests beside them (p50, p99, slowest, failures), how they were ended, and memory for each.
 Fails where a normal request does, where one of the strangers is not ended under the name of its limit, or where memory
-goes over what was promised. usage: strangers.py
+goes over what was promised. usage: strangers.py [slow|readers|silent|beginnings|stuck|costly...]
 """
 
+import pathlib
 import re
 import resource
 import socket
@@ -184,19 +185,64 @@ def stuck(count=150):
     ballast.end()
 
 
-resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
-replica = subprocess.Popen([binaries / "demo-replica", "--port", str(replica_port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-time.sleep(0.5)
-try:
+def costly():
+    """Processor time for one input, of the dearest kinds: no turn of the loop is longer than what one input takes."""
+    print("processor time for each input")
+    ballast = Ballast("requests-per-connection = 1000000")
+    schedule = lambda: sum(int(task.read_text().split()[0]) for task in pathlib.Path(f"/proc/{ballast.process.pid}/task").glob("*/schedstat"))
+    head = b"GET /health HTTP/1.1\r\nHost: a\r\n"
+    names = [b"x" * 180 + b"%03d" % number + b"y" * 57 for number in range(63)]
+    inputs = {
+        "GET": head + b"\r\n",
+        "126 fields": head + b"".join(b"X%d: y\r\n" % number for number in range(126)) + b"\r\n",
+        "63 names in Connection, 63 fields alike": head + b"Connection: " + b",".join(names) + b"\r\n"
+        + b"".join(name[:-1] + b"z: y\r\n" for name in names) + b"\r\n",
+        "127 empty names in Connection": head + b"Connection: " + b"," * 126 + b"\r\n" + b"X: y\r\n" * 120 + b"\r\n",
+        "30 kB of one value": head + b"X: " + b"y" * 30000 + b"\r\n\r\n",
+        "64 kB in chunks of one byte": b"POST /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"1\r\nx\r\n" * 10900 + b"0\r\n\r\n",
+    }
+    for name, data in inputs.items():
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            reader = connection.makefile("rb")
+            def ask():
+                connection.sendall(data)
+                length = 0
+                while (line := reader.readline()) != b"\r\n":
+                    assert line, "it closed"
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                reader.read(length)
+            ask()
+            before = schedule()
+            for _ in range(200):
+                ask()
+            each = (schedule() - before) / 200 / 1000
+            print(f"  {each:7.1f} us  {each / len(data):.3f} us for each byte  {name}")
+            if each > 5000:
+                complain(f"{name}: {each:.0f} us")
+    ballast.end()
+
+
+def slow_ones():
     url = ["-u", f"http://127.0.0.1:{port}/"]
     slow("slow heads", ["-H", "-i", "2", *url], ["timeout-head"], 25)
     slow("slow bodies", ["-B", "-i", "3", "-s", "100000", "-x", "5", "-t", "POST", *url],
          ["minimum-send-rate", "timeout-client"], 40)
+
+
+def readers():
     slow("slow readers", ["-X", "-w", "256", "-y", "512", "-n", "5", "-z", "8", "-k", "1", "-u",
-                          f"http://127.0.0.1:{port}/bytes/10000000"], ["minimum-read-rate", "timeout-client"], 60)
-    silent()
-    beginnings()
-    stuck()
+                          f"http://127.0.0.1:{port}/bytes/10000000"], ["minimum-read-rate", "timeout-client"], 100)
+
+
+kinds = {"slow": slow_ones, "readers": readers, "silent": silent, "beginnings": beginnings, "stuck": stuck, "costly": costly}
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+replica = subprocess.Popen([binaries / "demo-replica", "--port", str(replica_port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+time.sleep(0.5)
+try:
+    for kind in sys.argv[1:] or kinds:
+        kinds[kind]()
 finally:
     replica.kill()
     replica.wait()

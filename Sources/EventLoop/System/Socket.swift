@@ -124,7 +124,12 @@ enum Socket {
     /// RFC 5482's user timeout, which accepted sockets inherit; it counts while a window stays closed, too.
     static func limitDelivery(_ number: Int32, milliseconds: Int32) {
         set(number, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, milliseconds)
+        // What waits for a reader waits at the server, and not in megabytes for each client with the system.
+        set(number, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, unsentLimit)
     }
+
+    /// Bytes that may wait to be sent on an accepted connection.
+    private static let unsentLimit: Int32 = 256 << 10
 
     /// Bytes that the peer has not acknowledged.
     static func unsentCount(_ number: Int32) -> Int { Int(max(0, clinux_unsent(number))) }

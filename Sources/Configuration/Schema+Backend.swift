@@ -5,7 +5,7 @@ extension Schema {
     static let backendKeys: [Key] = [
         .backend(
             "path", .words(Readers.path), default: nil, sample: "/", repeats: true,
-            "Path prefixes that this backend serves, matched at slashes; the longest that fits wins. None is every path. Where any backend has one, paths with dot segments, %2e, %2f, %5c or a backslash are answered with 400."
+            "Path prefixes that this backend serves, matched at slashes; the longest that fits wins. None is every path. Where any backend has one, paths with dot segments, %00, %2e, %2f, %5c or a backslash are answered with 400."
         ),
         .backend(
             "host", .words(Readers.host), default: nil, sample: "model.example.com", repeats: true,

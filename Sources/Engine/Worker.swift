@@ -166,12 +166,21 @@ public final class Worker: Turning, @unchecked Sendable {
         }
     }
 
+    /// Connections that go on without an event in one turn: each may move a block.
+    private static let runnableAtOnce = 32
+
     /// Puts a connection in line for this turn's end or the next: it can go on without an event.
     func runLater(_ token: Token) { runnable.append(token) }
 
     private func runReady() {
         guard !runnable.isEmpty else { return }
-        swap(&runnable, &running)
+        if runnable.count <= Self.runnableAtOnce {
+            swap(&runnable, &running)
+        } else {
+            // Whoever has much to move waits for those who have not: new events come first.
+            running.append(contentsOf: runnable.prefix(Self.runnableAtOnce))
+            runnable.removeFirst(Self.runnableAtOnce)
+        }
         for token in running {
             switch TokenKind(rawValue: token.kind) {
             case .client: clients[token]?.advance()

@@ -259,6 +259,16 @@ def test_a_client_that_left_out_its_body_is_not_misread(start, scripted):
     assert status_of(answer) == 403 and b"connection: close" in answer.lower()
 
 
+@pytest.mark.parametrize("answer, status", [(b"HTTP/1.1 100 Continue\r\n\r\n", 408), (b"", 504)])
+def test_nobody_waits_for_ever_for_a_body(start, scripted, answer, status):
+    """The server says 100 and the client sends nothing; or the server says nothing, and the client waits for that."""
+    server = scripted(lambda connection, head: (connection.sendall(answer), connection.recv(1)))
+    ballast = start([server], "health = off", "retries = 0", "timeout-client = 300ms", "timeout-response = 600ms")
+    with connect(ballast, b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n") as connection:
+        said = read_all(connection)
+    assert said.startswith(answer) and status_of(said[len(answer):]) == status
+
+
 def test_a_response_that_is_malformed_at_once_is_502(start, scripted):
     server = scripted(lambda connection, head: connection.sendall(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"))

@@ -67,7 +67,7 @@ def test_counters_add_up(start, replicas):
     assert ballast.metric("ballast_server_responses_total", backend="default") == 21
     assert ballast.metric("ballast_request_duration_seconds_count") == 22
     assert ballast.metric("ballast_server_first_byte_seconds_count") == 21
-    assert ballast.metric("ballast_connections_total", listener="127.0.0.1:0") >= 3
+    assert ballast.metric("ballast_connections_total", listener=f"127.0.0.1:{ballast.port}") >= 3
     assert metrics["process_open_fds"] > 5 and metrics["process_resident_memory_bytes"] > 1 << 20
     wait_until(lambda: ballast.metric("ballast_server_up") == 3, "three servers up")
 

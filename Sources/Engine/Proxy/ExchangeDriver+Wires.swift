@@ -182,6 +182,8 @@ extension ExchangeDriver {
         }
         server.wire.consume(responseHead.byteCount, worker.loop)
         flushClient()
+        // From 100 on its body is awaited.
+        watchClient(hasBodyMoved: false)
     }
 
     /// Writes the final head for the client, then lets the body follow.

@@ -103,7 +103,7 @@ struct Router: Sendable {
         return end
     }
 
-    /// Dot segments, `%2e`, `%2f`, `%5c` and backslashes: servers read different paths there (RFC 3986, 6.2.2).
+    /// Dot segments, `%00`, `%2e`, `%2f`, `%5c` and backslashes: servers read different paths there (RFC 3986, 6.2.2).
     private static func isAmbiguous(_ path: Span<UInt8>) -> Bool {
         var segmentStart = 0
         for index in path.indices {
@@ -115,7 +115,7 @@ struct Router: Sendable {
                 return true
             case UInt8(ascii: "%") where index + 2 < path.count:
                 switch (path[index + 1], lower(path[index + 2])) {
-                case (0x32, 0x65), (0x32, 0x66), (0x35, 0x63): return true
+                case (0x30, 0x30), (0x32, 0x65), (0x32, 0x66), (0x35, 0x63): return true
                 case _: break
                 }
             case _: break

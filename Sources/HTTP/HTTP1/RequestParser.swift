@@ -221,8 +221,8 @@ enum RequestTarget {
         return set
     }
 
-    /// In the path a percent sign begins an encoded byte, and that byte is not NUL (RFC 3986, 2.1): servers that decode
-    /// what is none, or stop at NUL, serve another path than the one that was routed. Queries are theirs to read.
+    /// In the path a percent sign begins an encoded byte (RFC 3986, 2.1): servers that decode what is none serve another
+    /// path than the one that was routed. Queries are theirs to read.
     private static func check(_ bytes: Span<UInt8>, _ range: ByteRange) throws(ProtocolError) {
         let low = pathLow
         var high = pathHigh
@@ -236,7 +236,7 @@ enum RequestTarget {
                 high = queryHigh
             } else if byte == UInt8(ascii: "%"), isPath {
                 guard index + 2 < range.end, HostSyntax.isHexDigit(bytes[index + 1]),
-                    HostSyntax.isHexDigit(bytes[index + 2]), bytes[index + 1] != 0x30 || bytes[index + 2] != 0x30
+                    HostSyntax.isHexDigit(bytes[index + 2])
                 else { throw .malformedTarget }
             }
             index += 1

@@ -39,17 +39,36 @@ public enum HeadWriter {
         to output: inout OutputSpan<UInt8>
     ) {
         let never = dropped.union(connectionFields)
-        let named = head.connection.contains(.others) ? ConnectionNames(head, bytes) : nil
+        guard !head.connection.contains(.others) else {
+            return unnamedFields(head, bytes, except: never, underscores: underscores, to: &output)
+        }
         for index in 0..<head.fieldCount {
             let field = head.field(index)
-            if never.contains(field.known) { continue }
-            if field.hasUnderscore, !underscores { continue }
-            if let named, !protected.contains(field.known), named.contains(field.name, head, bytes) { continue }
-            output.put(bytes.extracting(field.name.indices))
-            output.put(": ")
-            output.put(bytes.extracting(field.value.indices))
-            output.put("\r\n")
+            if never.contains(field.known) || field.hasUnderscore && !underscores { continue }
+            put(field, bytes, to: &output)
         }
+    }
+
+    /// The same, without the fields that Connection names. By itself, because most heads name none and the names take room.
+    @inline(never)
+    private static func unnamedFields(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, except never: FieldNames, underscores: Bool,
+        to output: inout OutputSpan<UInt8>
+    ) {
+        let named = ConnectionNames(head, bytes)
+        for index in 0..<head.fieldCount {
+            let field = head.field(index)
+            if never.contains(field.known) || field.hasUnderscore && !underscores { continue }
+            if !protected.contains(field.known), named.contains(field.name, head, bytes) { continue }
+            put(field, bytes, to: &output)
+        }
+    }
+
+    private static func put(_ field: FieldSlot, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>) {
+        output.put(bytes.extracting(field.name.indices))
+        output.put(": ")
+        output.put(bytes.extracting(field.value.indices))
+        output.put("\r\n")
     }
 
     public static func field(_ name: FieldName, _ value: Span<UInt8>, to output: inout OutputSpan<UInt8>) {

@@ -148,8 +148,15 @@ enum Values {
         guard !host.isEmpty, port > 0 else {
             throw Mistake("'\(text)' is not host:port, with a port from 1 to 65535")
         }
-        guard host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else { throw Mistake("'\(host)' is not a host name") }
+        guard IPAddress(host) != nil || host.utf8.allSatisfy(isNameByte) else {
+            throw Mistake("'\(host)' is not a host name")
+        }
         return (host, port)
+    }
+
+    /// Brackets belong to addresses.
+    @Sendable private static func isNameByte(_ byte: UInt8) -> Bool {
+        byte > 0x20 && byte < 0x7f && byte != UInt8(ascii: "[") && byte != UInt8(ascii: "]")
     }
 
     private static func hostAndPort(_ text: String) throws(Mistake) -> (host: String, port: UInt16) {

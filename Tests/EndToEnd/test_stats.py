@@ -150,7 +150,8 @@ def test_a_taken_default_port_is_a_warning(start, replicas, tmp_path):
 
 def test_access_log_lines(start, replicas, tmp_path):
     log = tmp_path / "access.log"
-    ballast = start(replicas[:1], f"access-log = {log}", "health = off")
+    # One worker, so that lines stand in the order of the requests.
+    ballast = start(replicas[:1], f"access-log = {log}", "health = off", "threads = 1")
     requests.post(ballast.url + "/predict?secret=1", data="x" * 100, headers={"X-Request-ID": "abc"}, timeout=patience)
     ballast.raw(b"GET /a\x7f HTTP/1.1\r\nHost: a\r\n\r\n")
     ballast.raw(b'GET /%22"\\ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')

@@ -28,8 +28,10 @@ def complain(text):
 
 class Ballast:
     def __init__(self, *settings):
-        lines = [f"listen = 127.0.0.1:{port}", f"servers = 127.0.0.1:{replica_port}", "threads = 1", "health = off",
-                 *settings, "[stats]", f"listen = 127.0.0.1:{stats_port}"]
+        lines = [f"listen = 127.0.0.1:{port}", "threads = 1", "health = off",
+                 *settings, "[backend bulk]", "path = /bytes", f"servers = 127.0.0.1:{replica_port + 1}",
+                 "[backend other]", f"servers = 127.0.0.1:{replica_port}",
+                 "[stats]", f"listen = 127.0.0.1:{stats_port}"]
         file = folder / "strangers.ini"
         file.write_text("\n".join(lines) + "\n")
         self.process = subprocess.Popen([binaries / "ballast", "-c", file], stderr=subprocess.PIPE, text=True)
@@ -238,12 +240,17 @@ def readers():
 
 kinds = {"slow": slow_ones, "readers": readers, "silent": silent, "beginnings": beginnings, "stuck": stuck, "costly": costly}
 resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
-replica = subprocess.Popen([binaries / "demo-replica", "--port", str(replica_port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+# What fills a thousand slow connections has a replica of its own.
+replicas = [
+    subprocess.Popen([binaries / "demo-replica", "--port", str(number)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for number in (replica_port, replica_port + 1)
+]
 time.sleep(0.5)
 try:
     for kind in sys.argv[1:] or kinds:
         kinds[kind]()
 finally:
-    replica.kill()
-    replica.wait()
+    for replica in replicas:
+        replica.kill()
+        replica.wait()
 sys.exit(1 if failures else 0)

@@ -154,9 +154,9 @@ enum Values {
         return (host, port)
     }
 
-    /// Brackets belong to addresses.
+    /// What belongs to addresses and to other parts of a URI is in no name.
     @Sendable private static func isNameByte(_ byte: UInt8) -> Bool {
-        byte > 0x20 && byte < 0x7f && byte != UInt8(ascii: "[") && byte != UInt8(ascii: "]")
+        byte > 0x20 && byte < 0x7f && !"[]/?@".utf8.contains(byte)
     }
 
     private static func hostAndPort(_ text: String) throws(Mistake) -> (host: String, port: UInt16) {

@@ -23,6 +23,8 @@ final class TrafficRules: Sendable {
     let timeoutHead: Duration
     let timeoutKeepalive: Duration
     let timeoutClient: Duration
+    /// When the system gives up a client that takes nothing, closed or not: a while after ballast itself, which says why.
+    var deliveryLimit: Duration { timeoutClient + ClientPace.span * 2 }
     let trustedProxies: [CIDR]
     let bodyBuffer: Int
     let replayBudget: ReplayBudget

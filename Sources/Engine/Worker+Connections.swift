@@ -17,7 +17,7 @@ extension Worker {
             var socket: SocketID?
             do throws(SystemError) {
                 socket = try network.listen(opened.sockets[index], token: token)
-                if let socket { network.limitDelivery(plan.traffic.timeoutClient, on: socket) }
+                if let socket { network.limitDelivery(plan.traffic.deliveryLimit, on: socket) }
             } catch {
                 failure = error
             }

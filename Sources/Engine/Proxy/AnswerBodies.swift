@@ -1,6 +1,6 @@
 // The bodies of ballast's own answers: built in, or the operator's. Whatever is put into one is escaped for its form.
 import HTTP
-public import Relay
+import Relay
 
 /// Bodies for the answers that ballast gives itself.
 public struct AnswerBodies: Equatable, Sendable {

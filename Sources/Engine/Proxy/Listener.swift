@@ -131,7 +131,7 @@ final class Listener {
 
     /// Goes by the time limits of another plan.
     func adopt(_ traffic: TrafficRules, _ worker: Worker) {
-        worker.network.limitDelivery(traffic.timeoutClient, on: socket)
+        worker.network.limitDelivery(traffic.deliveryLimit, on: socket)
     }
 
     /// Serves on as part of `wanted`, whose addresses include its own.

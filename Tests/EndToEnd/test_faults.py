@@ -1,6 +1,7 @@
 """Servers and clients that fail, and what ballast must make of it."""
 
 import concurrent.futures
+import contextlib
 import os
 import signal
 import socket
@@ -17,13 +18,17 @@ def test_killing_a_replica_under_load_costs_no_get(start, mortal):
     ballast = start(three, "health-every = 100ms")
     wait_until(lambda: sum("is up" in line for line in ballast.process.lines) == 3, "three servers up")
     victim = three[1]
-    statuses = []
+    statuses, cut = [], []
     halfway = threading.Event()
 
     def ask(_):
         session = requests.Session()
         for number in range(60):
-            statuses.append(session.get(ballast.url + "/slow/5", timeout=patience).status_code)
+            try:
+                statuses.append(session.get(ballast.url + "/slow/5", timeout=patience).status_code)
+            except requests.exceptions.ChunkedEncodingError as error:
+                # The replica was killed between the head and the body of its answer: nobody can take the head back.
+                cut.append(error)
             if number == 20:
                 halfway.set()
 
@@ -32,7 +37,8 @@ def test_killing_a_replica_under_load_costs_no_get(start, mortal):
         assert halfway.wait(patience)
         victim.process.signal(signal.SIGKILL)
         list(running)
-    assert statuses == [200] * 480
+    assert statuses == [200] * (480 - len(cut))
+    assert ballast.metric("ballast_request_errors_total", reason="truncated") == len(cut) <= 8
     ballast.process.line(f"{victim.port} is down")
     # It comes back on its port, is found again and used.
     mortal("b", victim.port)
@@ -260,7 +266,14 @@ def test_a_stuck_log_reader_does_not_keep_ballast_alive(replicas):
     except BlockingIOError:
         os.set_blocking(write_end, True)
     process = subprocess.Popen([binary, "-l", "127.0.0.1:0", replicas[0].url], stderr=write_end)
-    wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 2, "the workers")
+    descriptors = f"/proc/{process.pid}/fd"
+
+    def listens():
+        """Signals are heard since before the ports are opened."""
+        with contextlib.suppress(OSError):
+            return sum(os.readlink(f"{descriptors}/{number}").startswith("socket:") for number in os.listdir(descriptors)) >= 2
+
+    wait_until(listens, "its ports")
     process.send_signal(signal.SIGTERM)
     try:
         assert process.wait(timeout=patience) == 0

@@ -59,7 +59,7 @@ let package = Package(
         tests("HTTPTests", ["HTTP", "TestKit"], exclude: ["Corpus"]),
         tests("AddressesTests", ["Addresses"]),
         tests("BalancingTests", ["Addresses", "Balancing", "TestKit"]),
-        tests("RelayTests", ["Balancing", "HTTP", "Relay"]),
+        tests("RelayTests", ["Addresses", "Balancing", "HTTP", "Relay"]),
         tests("ConfigurationTests", ["Configuration"], exclude: ["Golden"]),
         tests("MetricsTests", ["Metrics"]),
         tests("EventLoopTests", ["Addresses", "EventLoop"]),

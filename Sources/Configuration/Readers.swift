@@ -11,19 +11,30 @@ enum Readers {
     private static func listener(_ setting: Setting) throws(Mistake) -> ListenerSettings {
         var listener = try place(setting)
         for index in setting.words.indices.dropFirst() {
-            let text = setting.words[index].text
-            guard text.hasPrefix("max-connections=") else {
-                let hint = Suggestion.text(for: text, among: ["max-connections=N"])
-                throw Mistake("'\(text)' is not an option of 'listen'\(hint)", word: index)
-            }
-            do throws(Mistake) {
-                let number = String(text.dropFirst("max-connections=".count))
-                listener.maxConnections = try Values.count(number, in: 1...1_000_000)
-            } catch {
+            do throws(Mistake) { try option(setting.words[index].text, &listener) } catch {
                 throw Mistake(error.message, word: index)
             }
         }
         return listener
+    }
+
+    private static func option(_ text: String, _ listener: inout ListenerSettings) throws(Mistake) {
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        switch (parts[0], parts.count == 2 ? parts[1] : nil) {
+        case ("max-connections", let number?):
+            listener.maxConnections = try Values.count(number, in: 1...1_000_000)
+        case ("proxy-protocol", nil):
+            listener.hasProxyHeader = true
+        case ("mode", let digits?):
+            guard listener.path != nil else { throw Mistake("'mode' is of UNIX sockets") }
+            guard digits.utf8.count == 3, let mode = UInt32(digits, radix: 8) else {
+                throw Mistake("'\(digits)' is not who may connect, like 660 or 666 (chmod(1))")
+            }
+            listener.mode = mode
+        case _:
+            let hint = Suggestion.text(for: text, among: ["max-connections=N", "proxy-protocol", "mode=660"])
+            throw Mistake("'\(text)' is not an option of 'listen'\(hint)")
+        }
     }
 
     private static func place(_ setting: Setting) throws(Mistake) -> ListenerSettings {
@@ -34,6 +45,11 @@ enum Readers {
                 throw Mistake("'\(text)' has no name behind systemd:, like systemd:http")
             }
             return ListenerSettings(text: text, address: nil, port: 0, inherited: name, position: setting.position)
+        }
+        if let path = try Values.socketPath(text) {
+            var listener = ListenerSettings(text: text, address: nil, port: 0, position: setting.position)
+            listener.path = path
+            return listener
         }
         let (address, port) = try Values.listener(text)
         return ListenerSettings(text: text, address: address, port: port, position: setting.position)
@@ -46,8 +62,12 @@ enum Readers {
 
     @Sendable static func trustedProxies(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
         for (index, word) in setting.words.enumerated() {
+            if word.text == "unix" {
+                settings.trustsLocalSockets = true
+                continue
+            }
             guard let range = CIDR(word.text) else {
-                throw Mistake("'\(word.text)' is not an address or a range like 10.0.0.0/8", word: index)
+                throw Mistake("'\(word.text)' is not an address or a range like 10.0.0.0/8, or unix", word: index)
             }
             settings.trustedProxies.append(range)
         }
@@ -59,6 +79,14 @@ enum Readers {
             throw Mistake("'via' takes a name of 1 to 64 visible characters, or off")
         }
         settings.via = name == "off" ? "" : name
+    }
+
+    @Sendable static func forwarded(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        settings.writesForwarded = try Values.flag(try setting.single)
+    }
+
+    @Sendable static func halfClose(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
+        settings.servesHalfClosed = try Values.choice(try setting.single, among: ["leave", "serve"]) == "serve"
     }
 
     @Sendable static func underscoreFields(_ settings: inout Settings, _ setting: Setting) throws(Mistake) {
@@ -101,10 +129,8 @@ enum Readers {
         if isNamed, !Values.isName(words[0].text) {
             throw Mistake("a server's name is 1 to 128 characters of printable ASCII")
         }
-        let (host, port) = try address(words, place)
-        var server = ServerSettings(
-            name: isNamed ? words[0].text : nil, host: host, port: port, isEachAddress: false,
-            position: setting.position)
+        var server = try server(words, place, setting.position)
+        server.name = isNamed ? words[0].text : nil
         for index in words.indices.dropFirst(place + 1) {
             do throws(Mistake) { try option(words[index].text, &server) } catch {
                 throw Mistake(error.message, word: index)
@@ -136,15 +162,19 @@ enum Readers {
 
     @Sendable static func servers(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
         for index in setting.words.indices {
-            let (host, port) = try address(setting.words, index)
-            backend.servers.append(
-                ServerSettings(name: nil, host: host, port: port, isEachAddress: true, position: setting.position))
+            var server = try server(setting.words, index, setting.position)
+            server.isEachAddress = server.path == nil
+            backend.servers.append(server)
         }
     }
 
-    private static func address(_ words: [Word], _ index: Int) throws(Mistake) -> (host: String, port: UInt16) {
+    private static func server(_ words: [Word], _ index: Int, _ position: Position) throws(Mistake) -> ServerSettings {
         do throws(Mistake) {
-            return try Values.server(words[index].text)
+            if let path = try Values.socketPath(words[index].text) {
+                return ServerSettings(host: "", port: 0, path: path, isEachAddress: false, position: position)
+            }
+            let (host, port) = try Values.server(words[index].text)
+            return ServerSettings(host: host, port: port, isEachAddress: false, position: position)
         } catch {
             throw Mistake(error.message, word: index)
         }
@@ -232,6 +262,12 @@ enum Readers {
     }
 
     @Sendable static func path(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        for path in try prefixes(setting) where !backend.paths.contains(path) { backend.paths.append(path) }
+    }
+
+    /// Prefixes of paths, without the slash at their end.
+    static func prefixes(_ setting: Setting) throws(Mistake) -> [String] {
+        var prefixes: [String] = []
         for (index, word) in setting.words.enumerated() {
             let segments = word.text.split(separator: "/")
             guard word.text.hasPrefix("/"), word.text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }),
@@ -239,9 +275,9 @@ enum Readers {
             else {
                 throw Mistake("'\(word.text)' is not a path prefix like /v1/chat", word: index)
             }
-            let path = word.text.hasSuffix("/") ? String(word.text.dropLast()) : word.text
-            if !backend.paths.contains(path) { backend.paths.append(path) }
+            prefixes.append(word.text.hasSuffix("/") ? String(word.text.dropLast()) : word.text)
         }
+        return prefixes
     }
 
     @Sendable static func host(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {

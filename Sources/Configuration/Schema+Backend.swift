@@ -16,10 +16,10 @@ extension Schema {
         ),
         .backend(
             "server", .words(Readers.server), default: nil, sample: "gpu1 127.0.0.1:8001 weight=1", repeats: true,
-            "One server: [NAME] HOST:PORT, then weight=N, maxconn=N, backup or disabled."),
+            "One server: [NAME] HOST:PORT or [NAME] unix:/PATH, then weight=N, maxconn=N, backup or disabled."),
         .backend(
             "servers", .words(Readers.servers), default: nil, sample: "127.0.0.1:8002 127.0.0.1:8003", repeats: true,
-            "Servers by address, one for each address that a host name has."),
+            "Servers by address, one for each address that a host name has; or unix:/PATH."),
         .backend(
             "balance", .choice(\.balance, PolicyCatalog.rows.map(\.name)), default: PolicyCatalog.defaultName,
             "How a server is chosen. " + PolicyCatalog.rows.map { "\($0.name): \($0.help)" }.joined(separator: "; ")
@@ -47,6 +47,34 @@ extension Schema {
             "timeout-request", .duration(\.timeoutRequest, .zero...longest), default: "0",
             "For a whole request, from its head to the end of its response; then 504, or the response is cut. 0 is no limit."
         ),
+        .backend(
+            "timeout-tunnel", .duration(\.timeoutTunnel, .zero...longest), default: "1h",
+            "Silence in both directions of a tunnel; 0 is no limit."),
+        .backend(
+            "upgrade", .words(Readers.upgrade), default: "websocket",
+            "Protocols that a connection may switch to with Upgrade, when its server answers 101; or off."),
+        .backend(
+            "set-request-header", .words(Readers.setRequestField), default: nil, sample: "X-Client {client}",
+            repeats: true,
+            "NAME VALUE: a field that requests get, in place of any that they have. {client}, {request-id}, {backend}, {server}, {scheme} and {host} are replaced."
+        ),
+        .backend(
+            "remove-request-header", .words(Readers.removeRequestField), default: nil, sample: "Cookie", repeats: true,
+            "Fields that requests lose, ballast's own ones included."),
+        .backend(
+            "set-response-header", .words(Readers.setResponseField), default: nil,
+            sample: "Strict-Transport-Security max-age=63072000", repeats: true,
+            "NAME VALUE: a field that servers' responses get, as above."),
+        .backend(
+            "remove-response-header", .words(Readers.removeResponseField), default: nil, sample: "Server",
+            repeats: true, "Fields that servers' responses lose."),
+        .backend(
+            "strip-prefix", .words(Readers.stripPrefix), default: nil, sample: "/chat", repeats: true,
+            "Prefixes that are taken off a request's path, at slashes, before its server gets it; X-Forwarded-Prefix says which one was."
+        ),
+        .backend(
+            "served-by", .words(Readers.servedBy), default: "off",
+            "on adds X-Served-By to responses: the backend and the server."),
         .backend(
             "body-limit", .size(\.bodyLimit, 0...(1 << 40)), default: "0",
             "Bytes of a request's body; more is answered with 413. 0 is no limit: bodies stream."),

@@ -33,7 +33,7 @@ enum Schema {
     static let globalKeys: [Key] = [
         .global(
             "listen", .words(Readers.listen), default: nil, sample: ":8080", repeats: true,
-            "Where clients are accepted: [ADDRESS]:PORT; without an address on all of the machine. systemd:NAME is a socket that a socket unit passes under this FileDescriptorName. Behind it, max-connections=N is a limit of its own."
+            "Where clients are accepted: [ADDRESS]:PORT, without an address on all of the machine; unix:/PATH, with mode=660 behind it for who may connect; systemd:NAME, a socket that a socket unit passes under this FileDescriptorName. Behind it, max-connections=N is a limit of its own; with proxy-protocol, connections of trusted-proxies begin with a header of the PROXY protocol (1 or 2) that says whose they are."
         ),
         .global(
             "threads", .words(Readers.threads), default: "auto",
@@ -71,7 +71,7 @@ enum Schema {
             "chunk-extensions-limit", .size(\.chunkExtensionsLimit, 0...(1 << 20)), default: "4k",
             "Bytes of all chunk extensions of one body; more is answered with 400, or 502."),
         .global(
-            "trailers-limit", .size(\.trailersLimit, 2...(1 << 20)), default: "8k",
+            "trailers-limit", .size(\.trailersLimit, 2...(16 << 10)), default: "8k",
             "Bytes of a trailer section; more is answered with 400, or 502."),
         .global(
             "interim-limit", .count(\.interimLimit, 0...10_000), default: "32",
@@ -101,7 +101,15 @@ enum Schema {
         ),
         .global(
             "trusted-proxies", .words(Readers.trustedProxies), default: nil, sample: "10.0.0.0/8",
-            "Addresses or ranges whose X-Forwarded-For is believed."),
+            "Addresses or ranges, or unix for UNIX sockets, whose X-Forwarded-* fields and PROXY headers are believed. The client is then the last address of X-Forwarded-For that is not one of them."
+        ),
+        .global(
+            "forwarded", .words(Readers.forwarded), default: "off",
+            "on adds a Forwarded field (RFC 7239) to requests, beside X-Forwarded-For."),
+        .global(
+            "half-close", .words(Readers.halfClose), default: "leave",
+            "A client that finishes sending has left, and its requests end (leave), or still reads its answers (serve)."
+        ),
         .global("via", .words(Readers.via), default: "ballast", "The name in Via towards servers, or off."),
         .global(
             "underscore-fields", .words(Readers.underscoreFields), default: "drop",

@@ -29,6 +29,11 @@ public struct ListenerSettings: Equatable, Sendable {
     public var port: UInt16
     /// `systemd:NAME`: a socket of this name that is passed to the process, in place of an address.
     public var inherited: String?
+    /// `unix:PATH`, in place of an address, and who may connect there (chmod(2)).
+    public var path: String?
+    public var mode: UInt32 = 0o660
+    /// Connections of trusted peers begin with a header of the PROXY protocol.
+    public var hasProxyHeader = false
     /// Connections at a time; nil is no limit of its own.
     public var maxConnections: Int?
     public var position: Position
@@ -47,6 +52,9 @@ public struct ListenerSettings: Equatable, Sendable {
 }
 
 extension ListenerSettings {
+    /// Only processes of this machine can connect.
+    public var isLocal: Bool { path != nil || address?.isLoopback == true }
+
     /// A client's connection could mean either: "all of this machine" holds every single address of it as well.
     public func overlaps(_ other: ListenerSettings) -> Bool {
         guard port != 0, port == other.port else { return false }
@@ -67,6 +75,8 @@ public struct ServerSettings: Equatable, Sendable {
     public var name: String?
     public var host: String
     public var port: UInt16
+    /// Of a UNIX socket, in place of host and port.
+    public var path: String?
     /// From `servers`: every address of the host is a server of its own.
     public var isEachAddress: Bool
     /// 1 to `Server.maximumWeight`; 0 takes no new requests.
@@ -77,8 +87,11 @@ public struct ServerSettings: Equatable, Sendable {
     public var isDisabled = false
     public var position: Position
 
-    /// `host:port`, brackets around IPv6.
-    public var authority: String { host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    /// `host:port`, brackets around IPv6; or `unix:/path`.
+    public var authority: String {
+        if let path { return "unix:\(path)" }
+        return host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
 }
 
 /// How servers are checked.
@@ -114,6 +127,16 @@ public struct BackendSettings: Sendable {
     public var timeoutRequest = Duration.zero
     /// Bytes of a request's body; 0 is no limit.
     public var bodyLimit = 0
+    /// Silence in a tunnel, in both directions.
+    public var timeoutTunnel = Duration.seconds(3600)
+    /// Protocols, in lower case, that a connection may switch to.
+    public var upgrade = ["websocket"]
+    public var requestFields = FieldRules()
+    public var responseFields = FieldRules()
+    /// Prefixes that are taken off the path, without a slash at the end.
+    public var stripPrefixes: [String] = []
+    /// Responses say which server made them.
+    public var servedBy = false
     public var poolIdle = Duration.seconds(4)
     public var poolSize = 128
     public var health = HealthCheckKind.auto
@@ -179,6 +202,12 @@ public struct Settings: Sendable {
     public var timeoutKeepalive = Duration.seconds(75)
     public var timeoutClient = Duration.seconds(60)
     public var trustedProxies: [CIDR] = []
+    /// So are peers on UNIX sockets.
+    public var trustsLocalSockets = false
+    /// Requests get a Forwarded field as well.
+    public var writesForwarded = false
+    /// A client that has finished sending may still read.
+    public var servesHalfClosed = false
     /// Empty is `off`.
     public var via = "ballast"
     public var passesUnderscores = false

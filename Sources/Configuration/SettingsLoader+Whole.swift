@@ -99,11 +99,11 @@ extension SettingsLoader {
                 ListenerSettings(text: text, address: .loopback, port: 8404, position: .nowhere)
             ]
         }
-        for listener in settings.stats.listeners where !settings.stats.isOpen && listener.address?.isLoopback != true {
+        for listener in settings.stats.listeners where !settings.stats.isOpen && !listener.isLocal {
             fail(
                 listener.position,
                 "[stats] on \(listener.text) would show everything to everybody who can connect; use a loopback "
-                    + "address, or write 'auth = none' into [stats] if the network protects it")
+                    + "address or a UNIX socket, or write 'auth = none' into [stats] if the network protects it")
         }
     }
 
@@ -114,6 +114,16 @@ extension SettingsLoader {
                 continue
             }
             fail(listener.position, "the socket \(listener.text) is listened on already")
+        }
+        for (index, listener) in all.enumerated() {
+            guard let path = listener.path, all[..<index].contains(where: { $0.path == path }) else { continue }
+            fail(listener.position, "the socket \(listener.text) is listened on already")
+        }
+        for listener in all where listener.hasProxyHeader && !listener.isLocal && settings.trustedProxies.isEmpty {
+            fail(
+                listener.position,
+                "'proxy-protocol' on \(listener.text) would let everybody who can connect say who they are; write the "
+                    + "proxies' addresses into 'trusted-proxies'")
         }
         for (index, listener) in all.enumerated() where listener.port != 0 {
             guard let twin = all[..<index].first(where: listener.overlaps) else { continue }

@@ -258,8 +258,14 @@ public struct SettingsLoader {
         backend.name = section.name ?? ""
         backend.servers = []
         // What a section says of a repeating key stands in the place of the default, not beside it.
-        if section.settings.contains(where: { $0.key == "path" }) { backend.paths = [] }
-        if section.settings.contains(where: { $0.key == "host" }) { backend.hosts = [] }
+        func says(_ key: String) -> Bool { section.settings.contains { $0.key == key } }
+        if says("path") { backend.paths = [] }
+        if says("host") { backend.hosts = [] }
+        if says("strip-prefix") { backend.stripPrefixes = [] }
+        if says("set-request-header") { backend.requestFields.sets = [] }
+        if says("set-response-header") { backend.responseFields.sets = [] }
+        if says("remove-request-header") { backend.requestFields.removes = [] }
+        if says("remove-response-header") { backend.responseFields.removes = [] }
         for setting in section.settings {
             guard case .backend(let target)? = Schema.key(setting.key, in: .backend)?.scope else { continue }
             do throws(Mistake) { try target.apply(setting, to: &backend) } catch {

@@ -111,9 +111,30 @@ enum Values {
         return text
     }
 
+    /// `yes`, `on`, `true` and their opposites.
+    static func flag(_ text: String) throws(Mistake) -> Bool {
+        switch text {
+        case "yes", "on", "true": return true
+        case "no", "off", "false": return false
+        case _: throw Mistake("'\(text)' is neither on nor off")
+        }
+    }
+
+    /// The path of `unix:/run/app.sock`; nil for what is no UNIX socket.
+    static func socketPath(_ text: String) throws(Mistake) -> String? {
+        guard text.hasPrefix("unix:") else { return nil }
+        let path = String(text.dropFirst(5))
+        guard path.hasPrefix("/"), !path.hasSuffix("/"), path.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
+            throw Mistake("'\(text)' has no path from '/' on behind unix:, like unix:/run/app.sock")
+        }
+        guard path.utf8.count <= Endpoint.longestPath else {
+            throw Mistake("the path of a UNIX socket has at most \(Endpoint.longestPath) bytes (unix(7))")
+        }
+        return path
+    }
+
     /// `[ADDRESS]:PORT` of a listener; no address is all of the machine.
     static func listener(_ text: String) throws(Mistake) -> (address: IPAddress?, port: UInt16) {
-        if text.hasPrefix("unix:") { throw Mistake("UNIX sockets are not supported by this version") }
         if text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) {
             throw Mistake("'\(text)' is not [ADDRESS]:PORT; write :\(text)")
         }
@@ -128,7 +149,6 @@ enum Values {
 
     /// `host:port`, `[v6]:port` or `http://host[:port]` of a server.
     static func server(_ text: String) throws(Mistake) -> (host: String, port: UInt16) {
-        if text.hasPrefix("unix:") { throw Mistake("UNIX sockets are not supported by this version") }
         if text.contains("=") {
             throw Mistake("options like '\(text)' need a line of their own: server = HOST:PORT \(text)")
         }

@@ -21,7 +21,9 @@ public struct MemoryCeiling: Sendable {
     ///   - workers: how many there are.
     public init(_ settings: Settings, servers: [Int], workers: Int) {
         var total = Self.base + workers * Self.perWorker + settings.replayMemory
-        total += (settings.maxConnections + Shared.statsConnections) * Self.perConnection
+        // Trailers are kept, in both directions, until all of them are there.
+        let perConnection = Self.perConnection + 2 * settings.trailersLimit
+        total += (settings.maxConnections + Shared.statsConnections) * perConnection
         for (backend, count) in zip(settings.backends, servers) {
             // Each was at work for a client of its own before.
             let kept = min(backend.poolSize * workers, settings.maxConnections) * count

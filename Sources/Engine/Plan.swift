@@ -26,6 +26,9 @@ final class TrafficRules: Sendable {
     /// When the system gives up a client that takes nothing, closed or not: a while after ballast itself, which says why.
     var deliveryLimit: Duration { timeoutClient + ClientPace.span * 2 }
     let trustedProxies: [CIDR]
+    let trustsLocalSockets: Bool
+    /// A client that has finished sending may still read.
+    let servesHalfClosed: Bool
     let bodyBuffer: Int
     let replayBudget: ReplayBudget
     /// Gets one line for each request; nil where none is wanted.
@@ -49,15 +52,32 @@ final class TrafficRules: Sendable {
         minimumSendRate = settings.minimumSendRate
         minimumReadRate = settings.minimumReadRate
         self.answers = answers
-        fields = FieldSettings(via: Array(settings.via.utf8), passesUnderscores: settings.passesUnderscores)
+        fields = FieldSettings(
+            via: Array(settings.via.utf8), passesUnderscores: settings.passesUnderscores,
+            writesForwarded: settings.writesForwarded)
         requestsPerConnection = settings.requestsPerConnection
         timeoutHead = settings.timeoutHead
         timeoutKeepalive = settings.timeoutKeepalive
         timeoutClient = settings.timeoutClient
         trustedProxies = settings.trustedProxies
+        trustsLocalSockets = settings.trustsLocalSockets
+        servesHalfClosed = settings.servesHalfClosed
         bodyBuffer = settings.bodyBuffer
         self.replayBudget = replayBudget
         self.accessLog = accessLog
+    }
+
+    /// Who is at the other end of a connection.
+    func identity(of peer: Endpoint) -> ClientIdentity {
+        guard let ip = peer.address else { return ClientIdentity(nil, isTrusted: trustsLocalSockets) }
+        return ClientIdentity(ip, isTrusted: trustedProxies.contains { $0.contains(ip) })
+    }
+
+    /// Whether a peer's connection begins with a header of the PROXY protocol: on a listener that says so, if the peer may
+    /// speak for others. Who can open a UNIX socket may; and where nobody else can connect and nobody is named, everybody.
+    func expectsProxyHeader(from peer: ClientIdentity, on listener: ListenerSettings) -> Bool {
+        listener.hasProxyHeader
+            && (peer.isTrusted || listener.path != nil || listener.isLocal && trustedProxies.isEmpty)
     }
 }
 
@@ -70,6 +90,19 @@ public final class BackendPlan: Sendable {
     let traffic: TrafficRules
     let limits: TimeLimits
     let retryRule: RetryRule
+    /// What requests and responses get and lose; nil for nothing.
+    let requestEdits: FieldEdits?
+    let responseEdits: FieldEdits?
+    let requestTrailers: TrailerFields.Rule
+    let responseTrailers: TrailerFields.Rule
+    /// Bytes that `responseEdits` can add to a head.
+    let responseAddition: Int
+    /// The longest first.
+    let stripPrefixes: [[UInt8]]
+    /// Protocols that a connection may switch to.
+    let upgrades: FieldNameList
+    /// Something is to be done about every request.
+    let changesRequests: Bool
 
     init(_ settings: BackendSettings, _ shared: SharedBackend, _ traffic: TrafficRules) {
         var settings = settings
@@ -79,8 +112,45 @@ public final class BackendPlan: Sendable {
         self.traffic = traffic
         limits = TimeLimits(
             queue: settings.timeoutQueue, connect: settings.timeoutConnect, response: settings.timeoutResponse,
-            idle: settings.timeoutIdle, request: settings.timeoutRequest)
+            idle: settings.timeoutIdle, tunnel: settings.timeoutTunnel, request: settings.timeoutRequest)
         retryRule = RetryRule(retries: settings.retries, causes: settings.retryOn, replay: settings.replay)
+        // A field that ballast makes for this backend is nobody else's.
+        requestEdits = FieldEdits(
+            settings.requestFields, backend: settings.name,
+            own: settings.stripPrefixes.isEmpty ? [] : ["X-Forwarded-Prefix"])
+        responseEdits = FieldEdits(
+            settings.responseFields, backend: settings.name, own: settings.servedBy ? ["X-Served-By"] : [])
+        requestTrailers = TrailerFields.Rule(
+            others: requestEdits?.dropped, underscores: traffic.fields.passesUnderscores)
+        responseTrailers = TrailerFields.Rule(others: responseEdits?.dropped)
+        responseAddition = settings.responseFields.addition
+        stripPrefixes = settings.stripPrefixes.map { Array($0.utf8) }.sorted { $0.count > $1.count }
+        upgrades = FieldNameList(settings.upgrade)
+        changesRequests = requestEdits != nil || !stripPrefixes.isEmpty
+    }
+}
+
+extension FieldEdits {
+    /// Nil where there is nothing to do.
+    /// - Parameter own: fields that ballast writes itself.
+    fileprivate convenience init?(_ rules: FieldRules, backend: String, own: [String]) {
+        guard rules != FieldRules() || !own.isEmpty else { return nil }
+        let sets = rules.sets.map { rule in
+            Field(
+                name: rule.name,
+                value: rule.value.map { part in
+                    switch part {
+                    case .text(let text): .text(Array(text.utf8))
+                    case .variable(.client): .client
+                    case .variable(.backend): .text(Array(backend.utf8))
+                    case .variable(.server): .server
+                    case .variable(.scheme): .scheme
+                    case .variable(.host): .host
+                    case .variable(.requestID): .requestID
+                    }
+                })
+        }
+        self.init(sets: sets, removes: rules.removes + own)
     }
 }
 
@@ -121,11 +191,9 @@ extension ListenerPlan {
     /// prefers it to the socket of more addresses; and closing it would reset who is just connecting there.
     func covers(_ endpoint: Endpoint, of other: SharedListener) -> Bool {
         guard settings.inherited == nil, other.identity.inherited == nil, settings.port == endpoint.port,
-            settings.port != 0,
-            other.identity.isStats == shared.identity.isStats
+            settings.port != 0, let theirs = endpoint.address, other.identity.isStats == shared.identity.isStats
         else { return false }
-        return address == endpoint.address
-            || address.isUnspecified && (!address.isIPv4 || endpoint.address.isIPv4)
+        return address == theirs || address.isUnspecified && (!address.isIPv4 || theirs.isIPv4)
     }
 }
 

@@ -137,18 +137,17 @@ extension Shared {
     /// Opens what the proposal's new listeners need, or says why it cannot be.
     /// - Parameters:
     ///   - inherited: sockets that were passed to this process.
-    ///   - open: opens a socket; `joining` where this process listens there already.
+    ///   - open: opens a socket for a listener; `joining` where this process listens there already.
     public func openListeners(
         of proposal: inout Proposal, inherited: [InheritedSocket] = [],
-        open: (_ endpoint: Endpoint, _ joining: Bool) throws(SystemError) -> ListeningSocket
+        open: (_ endpoint: Endpoint, _ settings: ListenerSettings, _ joining: Bool) throws(SystemError) ->
+            ListeningSocket
     ) throws(ListenFailure) {
         let listening = (plan?.listeners ?? []).filter(\.shared.isOpen).map(\.settings)
         for listener in proposal.plan.listeners where !listener.shared.isOpen {
             // A socket of that very address may be there already, as part of a listener for all of them.
-            let isHeld = held.contains {
-                listener.covers($0.endpoint, of: $0.listener) && $0.endpoint.address == listener.address
-            }
-            if isHeld { continue }
+            let own = Endpoint(listener.address, port: listener.settings.port)
+            if held.contains(where: { $0.endpoint == own && listener.covers(own, of: $0.listener) }) { continue }
             // An address that this process holds in part already is free to it alone.
             let isOurs = listening.contains { $0.overlaps(listener.settings) }
             do throws(ListenFailure) {
@@ -164,7 +163,8 @@ extension Shared {
     /// One opening for a port, one for each passed socket of a name.
     private func openings(
         of listener: ListenerPlan, _ isOurs: Bool, _ inherited: [InheritedSocket],
-        _ open: (_ endpoint: Endpoint, _ joining: Bool) throws(SystemError) -> ListeningSocket
+        _ open: (_ endpoint: Endpoint, _ settings: ListenerSettings, _ joining: Bool) throws(SystemError) ->
+            ListeningSocket
     ) throws(ListenFailure) -> [OpenedListener] {
         let settings = listener.settings
         // One worker is enough for the page.
@@ -178,10 +178,14 @@ extension Shared {
                     found.append(copies)
                 }
                 guard !found.isEmpty else { throw SystemError(call: "listen", code: SystemError.noEntry) }
+            } else if let path = settings.path {
+                var sockets = [try open(.unix(path), settings, false)]
+                for _ in 1..<count { sockets.append(try sockets[0].copy()) }
+                found.append(sockets)
             } else {
                 // The first tells the port when 0 was asked for; the others join it there.
-                var sockets = [try open(Endpoint(listener.address, port: settings.port), isOurs)]
-                for _ in 1..<count { sockets.append(try open(sockets[0].endpoint, true)) }
+                var sockets = [try open(Endpoint(listener.address, port: settings.port), settings, isOurs)]
+                for _ in 1..<count { sockets.append(try open(sockets[0].endpoint, settings, true)) }
                 found.append(sockets)
             }
         } catch {

@@ -12,7 +12,7 @@ final class SharedServer: Sendable {
     let number: Int
     let name: String
     let endpoint: Endpoint
-    /// `host:port` as bytes, for requests without Host and for health checks.
+    /// Its address as Host has it, for requests without Host and for health checks.
     let authority: [UInt8]
     /// By worker.
     let metrics: [ServerMetrics]
@@ -22,7 +22,7 @@ final class SharedServer: Sendable {
         self.number = number
         name = server.name
         endpoint = server.endpoint
-        authority = Array(server.endpoint.description.utf8)
+        authority = Array(server.endpoint.authority.utf8)
         metrics = (0..<workerCount).map { _ in ServerMetrics() }
     }
 
@@ -108,6 +108,8 @@ final class SharedListener: Sendable {
     struct Identity: Equatable, Sendable {
         var address: IPAddress?
         var port: UInt16
+        /// Of a UNIX socket.
+        var path: String?
         /// Of a socket that was passed to this process.
         var inherited: String?
         var isStats: Bool
@@ -115,6 +117,7 @@ final class SharedListener: Sendable {
         init(_ settings: ListenerSettings, isStats: Bool) {
             address = settings.address
             port = settings.port
+            path = settings.path
             inherited = settings.inherited
             self.isStats = isStats
         }

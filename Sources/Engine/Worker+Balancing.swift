@@ -113,6 +113,7 @@ extension RequestMetrics {
     /// - Parameter status: what the client got, if it got any.
     func count(_ disposition: Disposition, status: Int?) {
         if let status { counters.add(.responses(status: status)) }
+        if status == 101 { counters.add(.tunnels) }
         if let counter = RequestCounter(disposition) { counters.add(counter) }
         if case .cut = disposition { counters.add(.truncated) }
     }
@@ -150,6 +151,7 @@ extension RequestCounter {
         case .badRequest: self = .failedBadRequest
         case .shutdown: self = .failedShutdown
         case .requestTimeout: self = .failedRequestTimeout
+        case .tunnelTimeout: self = .failedTunnelTimeout
         case .bodyRate: self = .failedBodyRate
         case .readRate: self = .failedReadRate
         case .clientLimit: self = .failedClientLimit
@@ -164,7 +166,8 @@ extension RequestCounter {
         case .connectTimeout: self = .retriesConnectTimeout
         case .firstByteTimeout, .idleTimeout: self = .retriesTimeout
         case .reset, .badResponse, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout,
-            .noRoute, .badRequest, .shutdown, .requestTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
+            .noRoute, .badRequest, .shutdown, .requestTimeout, .tunnelTimeout, .bodyRate, .readRate, .clientLimit,
+            .tooLarge:
             self = .retriesReset
         }
     }

@@ -9,7 +9,7 @@ import Synchronization
 
 extension Worker {
     /// Accepts clients on a socket from now on.
-    func listen(_ opened: OpenedListener, role: ListenerRole) {
+    func listen(_ opened: OpenedListener, as wanted: ListenerPlan) {
         // A listener that opens while ballast stops would accept nobody.
         guard opened.sockets.indices.contains(index), !isDraining || opened.isStats else { return }
         var failure: SystemError?
@@ -22,9 +22,8 @@ extension Worker {
                 failure = error
             }
             return Listener(
-                token: token, socket: socket ?? SocketID(rawValue: -1), endpoint: opened.endpoint, text: opened.text,
-                shared: opened.shared,
-                worker: index, backend: backend(of: role))
+                token: token, socket: socket ?? SocketID(rawValue: -1), endpoint: opened.endpoint,
+                settings: wanted.settings, shared: opened.shared, worker: index, backend: backend(of: wanted.role))
         }
         guard let failure else { return }
         listeners.remove(listener.token)
@@ -66,13 +65,15 @@ extension Worker {
             client.close()
             return
         }
-        // Without a limit they are counted as well: a reload may set one.
-        if !listener.isStats, !client.identity.isTrusted { admit(client, peer) }
+        // Whose connection it is may show with its first bytes only.
+        if !listener.isStats, !client.isIntroducing { admit(client) }
     }
 
     /// Lets a client in if its address has room for one connection more; else answers it, a few at a time.
-    private func admit(_ client: ClientConnection, _ peer: Endpoint) {
-        let key = ConnectionGate.Client(peer.address)
+    func admit(_ client: ClientConnection) {
+        // Without a limit they are counted as well: a reload may set one.
+        guard let ip = client.identity.ip, !client.identity.isTrusted else { return }
+        let key = ConnectionGate.Client(ip)
         let (limits, now) = (plan.traffic.clientLimits, now)
         switch shared.gate.withLock({ $0.admit(key, limits, now: now) }) {
         case .admitted:
@@ -150,26 +151,21 @@ extension Worker {
         connection.keep(self)
     }
 
-    /// Starts a connection to a server; nil when the system refuses at once.
+    /// Starts a connection to a server.
     /// - Parameter keepFor: how long it may be kept between requests.
-    func connect(_ server: WorkerServer, keepFor: Duration) -> ServerConnection? {
-        let endpoint = server.shared.endpoint
+    /// - Throws: what the system says at once: that there is no way to the server, or nothing left to make one with.
+    func connect(_ server: WorkerServer, keepFor: Duration) throws(SystemError) -> ServerConnection {
+        let socket = try network.connect(to: server.shared.endpoint)
+        let connection = servers.insert {
+            ServerConnection(token: $0, server: server, socket: socket, keepFor: keepFor)
+        }
+        server.metrics.counters.add(.connectionsOpened)
         do throws(SystemError) {
-            let socket = try network.connect(to: endpoint)
-            let connection = servers.insert {
-                ServerConnection(token: $0, server: server, socket: socket, keepFor: keepFor)
-            }
-            server.metrics.counters.add(.connectionsOpened)
-            do throws(SystemError) {
-                try network.watch(socket, token: connection.token)
-                return connection
-            } catch {
-                connection.close(self)
-                throw error
-            }
+            try network.watch(socket, token: connection.token)
+            return connection
         } catch {
-            warnOfConnect(endpoint, error)
-            return nil
+            connection.close(self)
+            throw error
         }
     }
 

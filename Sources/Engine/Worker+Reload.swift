@@ -53,7 +53,7 @@ extension Worker {
         for listener in listeners.all {
             listener.adopt(plan.traffic, self)
             if let wanted = plan.listeners.first(where: { $0.shared === listener.shared }) {
-                listener.text = wanted.settings.text
+                listener.settings = wanted.settings
                 listener.backend = backend(of: wanted.role)
             } else if let other = plan.listeners.first(where: { $0.covers(listener.endpoint, of: listener.shared) }) {
                 listener.join(other, backend: backend(of: other.role), worker: index)
@@ -63,7 +63,7 @@ extension Worker {
         }
         for socket in opened {
             guard let wanted = plan.listeners.first(where: { $0.shared === socket.shared }) else { continue }
-            listen(socket, role: wanted.role)
+            listen(socket, as: wanted)
         }
     }
 

@@ -52,10 +52,12 @@ public enum RequestCounter: Int, ResponseCounterKey {
     case retriesConnect, retriesConnectTimeout, retriesReset, retriesTimeout, retriesStatus, retriesDown
     case failedConnect, failedConnectTimeout, failedReset, failedBadResponse
     case failedFirstByteTimeout, failedIdleTimeout, failedHeadTimeout, failedBodyTimeout, failedWriteTimeout
-    case failedRequestTimeout, failedBodyRate, failedReadRate, failedClientLimit, failedTooLarge
+    case failedRequestTimeout, failedTunnelTimeout, failedBodyRate, failedReadRate, failedClientLimit, failedTooLarge
     case failedNoServer, failedQueueFull, failedQueueTimeout, failedNoRoute, failedBadRequest, failedShutdown
     /// The response had begun and was cut; the cause is counted as well.
     case truncated
+    /// Both sides switched to another protocol, and were passed through to their end.
+    case tunnels
     case clientLeftQueued, clientLeftConnecting, clientLeftUploading, clientLeftWaiting, clientLeftStreaming
 }
 
@@ -65,15 +67,16 @@ public enum ServerCounter: Int, ResponseCounterKey {
     /// Attempts that got no whole response.
     case failures
     case sentBytes, receivedBytes
+    case streamEvents
     case connectionsOpened, connectionsClosed, connectionsKept, connectionsUnkept, staleConnections
     case checksPassed, checksFailed
 }
 
 /// One worker's counters of one thing. Written by that worker alone, read by anybody: relaxed loads and stores suffice.
 public final class Counters<Key: CounterKey>: Sendable {
-    private let values = InlineArray<40, Atomic<Int>> { _ in Atomic(0) }
+    private let values = InlineArray<48, Atomic<Int>> { _ in Atomic(0) }
 
-    public init() { precondition(Key.allCases.count <= 40) }
+    public init() { precondition(Key.allCases.count <= 48) }
 
     public func add(_ counter: Key, _ amount: Int = 1) {
         let value = values[counter.rawValue].load(ordering: .relaxed)
@@ -108,7 +111,8 @@ extension Snapshot<RequestCounter> {
             ("bad_response", .failedBadResponse), ("first_byte_timeout", .failedFirstByteTimeout),
             ("idle_timeout", .failedIdleTimeout), ("head_timeout", .failedHeadTimeout),
             ("body_timeout", .failedBodyTimeout), ("write_timeout", .failedWriteTimeout),
-            ("request_timeout", .failedRequestTimeout), ("body_rate", .failedBodyRate), ("read_rate", .failedReadRate),
+            ("request_timeout", .failedRequestTimeout), ("tunnel_timeout", .failedTunnelTimeout),
+            ("body_rate", .failedBodyRate), ("read_rate", .failedReadRate),
             ("client_limit", .failedClientLimit), ("too_large", .failedTooLarge),
             ("queue_full", .failedQueueFull), ("queue_timeout", .failedQueueTimeout), ("no_server", .failedNoServer),
             ("no_route", .failedNoRoute), ("bad_request", .failedBadRequest), ("shutdown", .failedShutdown),
@@ -136,9 +140,9 @@ extension Snapshot<RequestCounter> {
 
     public var retries: Int { Self.retryReasons.reduce(0) { $0 + self[$1.counter] } }
 
-    /// Final responses to clients, whoever made them.
+    /// Final responses to clients, whoever made them; a switch to another protocol is one.
     public var responses: Int {
-        self[.responses2xx] + self[.responses3xx] + self[.responses4xx] + self[.responses5xx]
+        self[.responses2xx] + self[.responses3xx] + self[.responses4xx] + self[.responses5xx] + self[.tunnels]
     }
 
     /// One line for the log, said when ballast ends.

@@ -7,7 +7,7 @@ public enum LimitCounter: Int, CounterKey {
     case bodyLimit, interimLimit, responseHeadLimit, responseFieldsLimit
     case minimumSendRate, minimumReadRate, queue
     case timeoutHead, timeoutKeepalive, timeoutClient, timeoutQueue, timeoutConnect, timeoutResponse, timeoutIdle
-    case timeoutRequest
+    case timeoutRequest, timeoutTunnel
 
     /// The key that sets it; of a listener's own limit, with the key before it.
     public var key: String {
@@ -39,6 +39,7 @@ public enum LimitCounter: Int, CounterKey {
         case .timeoutResponse: "timeout-response"
         case .timeoutIdle: "timeout-idle"
         case .timeoutRequest: "timeout-request"
+        case .timeoutTunnel: "timeout-tunnel"
         }
     }
 }

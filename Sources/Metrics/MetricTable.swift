@@ -100,6 +100,9 @@ enum MetricTable {
             }
             $2.add($0.counts[.truncated], $1 + [("reason", "truncated")])
         },
+        .requests("ballast_tunnels_total", .counter, "Connections that had switched to another protocol and are over") {
+            $2.add($0.counts[.tunnels], $1)
+        },
         .requests("ballast_client_aborts_total", .counter, "Clients that left") {
             for (phase, counter) in Snapshot<RequestCounter>.phases {
                 $2.add($0.counts[counter], $1 + [("phase", phase)])
@@ -137,6 +140,9 @@ enum MetricTable {
         },
         .servers("ballast_server_received_bytes_total", .counter, "Body bytes from the server") {
             $2.add($0.counts[.receivedBytes], $1)
+        },
+        .servers("ballast_server_stream_events_total", .counter, "Server-sent events forwarded") {
+            $2.add($0.counts[.streamEvents], $1)
         },
         .servers("ballast_server_connections", .gauge, "Connections to the server") {
             let open = $0.counts[.connectionsOpened] - $0.counts[.connectionsClosed]

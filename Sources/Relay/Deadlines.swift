@@ -10,12 +10,16 @@ public struct TimeLimits: Sendable {
     public var response: Duration
     /// Silence inside the response's body.
     public var idle: Duration
+    /// Silence in both directions of a tunnel.
+    public var tunnel: Duration
     /// The whole request.
     public var request: Duration
 
     public init(
-        queue: Duration = .seconds(30), connect: Duration, response: Duration, idle: Duration, request: Duration = .zero
+        queue: Duration = .seconds(30), connect: Duration, response: Duration, idle: Duration,
+        tunnel: Duration = .zero, request: Duration = .zero
     ) {
+        self.tunnel = tunnel
         self.request = request
         self.queue = queue
         self.connect = connect

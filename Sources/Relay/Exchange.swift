@@ -19,6 +19,8 @@ public struct Exchange: Sendable {
         case awaiting(server: Int)
         /// The final head is forwarded, the body follows.
         case responding(server: Int)
+        /// Both sides have switched to another protocol; bytes pass in both directions.
+        case tunnelling(server: Int)
         case ended(Disposition)
     }
 
@@ -40,7 +42,12 @@ public struct Exchange: Sendable {
         /// `isContinue`: it is the 100 that a client has asked for.
         case interimHead(isContinue: Bool)
         case finalHead(status: Int)
+        /// The server has switched to the protocol that it was offered.
+        case switched
         case bodyBytes
+        /// Bytes have passed through the tunnel, in either direction.
+        case tunnelBytes
+        /// The response is delivered; or both sides of a tunnel have ended.
         case responseEnded
         /// The attempt failed on the server's side.
         case serverFailed(Failure)
@@ -71,6 +78,8 @@ public struct Exchange: Sendable {
         case send
         case forwardInterim
         case forwardHead
+        /// Forward the head of the 101, then every byte of either side.
+        case tunnel
         /// The response is delivered.
         case finish
         /// Answer the client; what there is of a server connection closes.
@@ -119,7 +128,7 @@ public struct Exchange: Sendable {
     /// The server at work, if one is.
     public var server: Int? {
         switch state {
-        case .connecting(let server), .awaiting(let server), .responding(let server): server
+        case .connecting(let server), .awaiting(let server), .responding(let server), .tunnelling(let server): server
         case .idle, .choosing, .queued, .ended: nil
         }
     }
@@ -168,7 +177,7 @@ public struct Exchange: Sendable {
             requestHasEnded = true
             if case .awaiting = state { stepEnd = TimeLimits.deadline(limits.response, from: now) }
             return .none
-        case .responseBegan, .interimHead, .finalHead, .bodyBytes, .responseEnded:
+        case .responseBegan, .interimHead, .finalHead, .switched, .bodyBytes, .tunnelBytes, .responseEnded:
             return handleResponse(event, now: now)
         case .serverFailed(let failure):
             return attemptFailed(failure, now: now)
@@ -197,9 +206,12 @@ public struct Exchange: Sendable {
     /// `chooseInstead` was asked because of the response whose head has come.
     public var isReconsideringResponse: Bool { reconsidered == .response }
 
+    /// The client has got a part of its response.
     private var isResponding: Bool {
-        if case .responding = state { return true }
-        return false
+        switch state {
+        case .responding, .tunnelling: true
+        case .idle, .choosing, .queued, .connecting, .awaiting, .ended: false
+        }
     }
 
     private var phase: Phase {
@@ -207,7 +219,7 @@ public struct Exchange: Sendable {
         case .queued: .queued
         case .idle, .choosing, .connecting: .connecting
         case .awaiting: requestHasEnded ? .waiting : .uploading
-        case .responding, .ended: .streaming
+        case .responding, .tunnelling, .ended: .streaming
         }
     }
 
@@ -231,6 +243,17 @@ public struct Exchange: Sendable {
             }
             state = .responding(server: server)
             return .forwardHead
+        case .switched:
+            guard case .awaiting(let server) = state else { return .none }
+            state = .tunnelling(server: server)
+            requestHasEnded = true
+            // What a whole request may take is no measure for what comes now.
+            requestEnd = nil
+            stepEnd = TimeLimits.deadline(limits.tunnel, from: now)
+            return .tunnel
+        case .tunnelBytes:
+            stepEnd = TimeLimits.deadline(limits.tunnel, from: now)
+            return .none
         case .bodyBytes:
             hasBodyBytes = true
             stepEnd = TimeLimits.deadline(limits.idle, from: now)
@@ -310,7 +333,7 @@ public struct Exchange: Sendable {
             guard case .anotherServer = decision else { return .none }
             reconsidered = .attempt
             return .chooseInstead
-        case .idle, .choosing, .queued, .responding, .ended:
+        case .idle, .choosing, .queued, .responding, .tunnelling, .ended:
             return .none
         }
     }
@@ -335,6 +358,8 @@ public struct Exchange: Sendable {
                 return .none
             }
             return end(.cut(hasBodyBytes ? .idleTimeout : .firstByteTimeout))
+        case .tunnelling:
+            return end(.cut(.tunnelTimeout))
         case .queued:
             return end(.replied(.queueTimeout))
         case .idle, .choosing, .ended:

@@ -12,6 +12,8 @@ public enum Failure: Error, Equatable, Sendable {
     case badResponse(ProtocolError)
     case firstByteTimeout
     case idleTimeout
+    /// Nothing passed through a tunnel for too long.
+    case tunnelTimeout
     /// The whole request took longer than it may.
     case requestTimeout
     /// The client's head, body, or reading took too long.
@@ -38,7 +40,7 @@ public enum Failure: Error, Equatable, Sendable {
     public var status: Int {
         switch self {
         case .connect, .reset, .badResponse: 502
-        case .connectTimeout, .firstByteTimeout, .idleTimeout, .requestTimeout: 504
+        case .connectTimeout, .firstByteTimeout, .idleTimeout, .tunnelTimeout, .requestTimeout: 504
         case .headTimeout, .bodyTimeout, .writeTimeout, .bodyRate, .readRate: 408
         case .clientLimit: 429
         case .tooLarge: 413
@@ -57,6 +59,7 @@ public enum Failure: Error, Equatable, Sendable {
         case .badResponse: "bad_response"
         case .firstByteTimeout: "first_byte_timeout"
         case .idleTimeout: "idle_timeout"
+        case .tunnelTimeout: "tunnel_timeout"
         case .requestTimeout: "request_timeout"
         case .bodyRate: "body_rate"
         case .readRate: "read_rate"
@@ -83,6 +86,7 @@ public enum Failure: Error, Equatable, Sendable {
         case .badResponse: "the server sent a malformed response"
         case .firstByteTimeout: "the server did not begin its response in time"
         case .idleTimeout: "the server fell silent in the middle of its response"
+        case .tunnelTimeout: "nothing passed through the tunnel for longer than timeout-tunnel"
         case .requestTimeout: "the request took longer than timeout-request"
         case .bodyRate: "the request's body arrives more slowly than minimum-send-rate"
         case .readRate: "the client takes the response more slowly than minimum-read-rate"
@@ -105,7 +109,7 @@ public enum Failure: Error, Equatable, Sendable {
         switch self {
         case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout: true
         case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout, .noRoute,
-            .shutdown, .requestTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
+            .shutdown, .requestTimeout, .tunnelTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
             false
         }
     }
@@ -115,7 +119,7 @@ public enum Failure: Error, Equatable, Sendable {
         switch self {
         case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge: true
         case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout, .noServer, .queueFull,
-            .queueTimeout, .noRoute, .shutdown, .requestTimeout:
+            .queueTimeout, .noRoute, .shutdown, .requestTimeout, .tunnelTimeout:
             false
         }
     }

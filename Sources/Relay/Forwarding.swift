@@ -2,29 +2,19 @@
 // It never decides framing by itself and never writes a byte past the head.
 public import HTTP
 
-/// What a server is told about the client, the same for every request of a connection.
-public struct ClientIdentity: Sendable {
-    /// The peer's address in text.
-    public let address: [UInt8]
-    /// The peer's own `X-Forwarded-*` and `X-Real-IP` are believed.
-    public let isTrusted: Bool
-
-    public init(address: [UInt8], isTrusted: Bool) {
-        self.address = address
-        self.isTrusted = isTrusted
-    }
-}
-
 /// The backend's wishes about fields.
 public struct FieldSettings: Sendable {
     /// The name in `Via`; empty for no field.
     public var via: [UInt8]
     /// Whether field names with underscores pass.
     public var passesUnderscores: Bool
+    /// Whether requests get a Forwarded field (RFC 7239).
+    public var writesForwarded: Bool
 
-    public init(via: [UInt8], passesUnderscores: Bool) {
+    public init(via: [UInt8], passesUnderscores: Bool, writesForwarded: Bool = false) {
         self.via = via
         self.passesUnderscores = passesUnderscores
+        self.writesForwarded = writesForwarded
     }
 }
 
@@ -33,39 +23,77 @@ public enum Forwarding {
     /// Bytes that `request` and `response` may add to a head beyond what the original's fields take.
     public static let addition = 2048
 
+    /// What is special about one request's head; of most nothing is.
+    public struct RequestChanges: Sendable {
+        /// The client that a trusted peer speaks for.
+        public var client: [UInt8]?
+        /// The one protocol that the server may switch to; empty for none.
+        public var upgrade = ByteRange.empty
+        /// Bytes at the target's beginning that the server does not get to see.
+        public var prefix = 0
+        public var edits: FieldEdits?
+        public var values: FieldValues?
+
+        public init() {}
+    }
+
     /// Writes the head of the request for a server.
     /// - Parameters:
+    ///   - client: the connection's peer.
     ///   - server: stands in for Host where an HTTP/1.0 client sent none.
     ///   - requestID: see `RequestID`.
     public static func request(
         _ head: borrowing MessageHead, _ bytes: Span<UInt8>, framing: BodyFraming, client: ClientIdentity,
-        server: [UInt8], requestID: Span<UInt8>, settings: FieldSettings, to output: inout OutputSpan<UInt8>
+        server: [UInt8], requestID: Span<UInt8>, settings: FieldSettings, changes: borrowing RequestChanges,
+        to output: inout OutputSpan<UInt8>
     ) {
-        HeadWriter.requestLine(head, bytes, to: &output)
+        HeadWriter.requestLine(head, bytes, without: changes.prefix, to: &output)
         let host = head.effectiveHost
-        HeadWriter.field(.host, host.isEmpty ? server.span : bytes.extracting(host.indices), to: &output)
+        if changes.edits?.setsHost != true {
+            HeadWriter.field(.host, host.isEmpty ? server.span : bytes.extracting(host.indices), to: &output)
+        }
         var replaced = FieldNames(.host, .xForwardedFor, .xRequestID, .expect)
         if head.maxForwards != nil { replaced.formUnion(FieldNames(.maxForwards)) }
         if !client.isTrusted {
             replaced.formUnion(FieldNames(.xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .forwarded))
+        } else if settings.writesForwarded {
+            replaced.formUnion(FieldNames(.forwarded))
         }
-        HeadWriter.fields(head, bytes, except: replaced, underscores: settings.passesUnderscores, to: &output)
-        forwardedFor(head, bytes, client, to: &output)
-        let known = client.isTrusted ? head.present : []
+        HeadWriter.fields(
+            head, bytes, except: replaced, others: changes.edits?.dropped, underscores: settings.passesUnderscores,
+            hasTrailers: framing == .chunked, to: &output)
+        let unwanted = changes.edits?.dropped.known ?? []
+        if !unwanted.contains(.xForwardedFor) { forwardedFor(head, bytes, client, to: &output) }
+        let known = client.isTrusted ? head.present.union(unwanted) : unwanted
         if !known.contains(.xForwardedProto) {
             output.put(head.hasSecureScheme ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
         }
         if !known.contains(.xForwardedHost), !host.isEmpty {
             HeadWriter.field(.xForwardedHost, bytes.extracting(host.indices), to: &output)
         }
-        if !known.contains(.xRealIP) { HeadWriter.field(.xRealIP, client.address.span, to: &output) }
-        HeadWriter.field(.xRequestID, requestID, to: &output)
-        if !settings.via.isEmpty {
+        if !known.contains(.xRealIP) {
+            if let address = changes.client {
+                HeadWriter.field(.xRealIP, address.span, to: &output)
+            } else if !client.address.isEmpty {
+                HeadWriter.field(.xRealIP, client.address.span, to: &output)
+            }
+        }
+        if !unwanted.contains(.xRequestID) { HeadWriter.field(.xRequestID, requestID, to: &output) }
+        if !settings.via.isEmpty, !unwanted.contains(.via) {
             output.put(head.version == .http11 ? "Via: 1.1 " : "Via: 1.0 ")
             output.put(settings.via.span)
             output.put("\r\n")
         }
         HeadWriter.maxForwards(head, to: &output)
+        if settings.writesForwarded, !unwanted.contains(.forwarded) { forwarded(head, bytes, client, to: &output) }
+        if changes.prefix > 0 { strippedPrefix(head, bytes, changes, to: &output) }
+        if let edits = changes.edits, let values = changes.values { edits.write(values, to: &output) }
+        if !changes.upgrade.isEmpty {
+            output.put("Connection: upgrade\r\n")
+            HeadWriter.field(.upgrade, bytes.extracting(changes.upgrade.indices), to: &output)
+        } else if head.acceptsTrailers {
+            output.put("Connection: TE\r\nTE: trailers\r\n")
+        }
         // An expectation without a body, or from HTTP/1.0, means nothing (RFC 9110, 10.1.1).
         if head.expectsContinue, framing != .none, head.version == .http11 { output.put("Expect: 100-continue\r\n") }
         HeadWriter.framing(framing, to: &output)
@@ -74,44 +102,123 @@ public enum Forwarding {
         output.put("\r\n")
     }
 
-    /// One line with the chain so far, where it may be believed, and the peer.
+    /// One line with the chain so far, where it may be believed, and the peer. A UNIX socket's peer has no address.
     private static func forwardedFor(
         _ head: borrowing MessageHead, _ bytes: Span<UInt8>, _ client: ClientIdentity,
         to output: inout OutputSpan<UInt8>
     ) {
-        output.put("X-Forwarded-For: ")
-        if client.isTrusted, head.present.contains(.xForwardedFor) {
-            for index in 0..<head.fieldCount {
-                let field = head.field(index)
-                guard field.known == .xForwardedFor, !field.value.isEmpty else { continue }
-                output.put(bytes.extracting(field.value.indices))
-                output.put(", ")
-            }
+        guard client.isTrusted, head.present.contains(.xForwardedFor) else {
+            if !client.address.isEmpty { HeadWriter.field(.xForwardedFor, client.address.span, to: &output) }
+            return
         }
+        output.put("X-Forwarded-For: ")
+        let hasNone = chain(.xForwardedFor, head, bytes, to: &output)
+        if !hasNone, !client.address.isEmpty { output.put(", ") }
         output.put(client.address.span)
         output.put("\r\n")
     }
 
+    /// The values of all fields called `name`, as one list; true where there are none.
+    private static func chain(
+        _ name: FieldName, _ head: borrowing MessageHead, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>
+    ) -> Bool {
+        var isFirst = true
+        for index in 0..<head.fieldCount {
+            let field = head.field(index)
+            guard field.known == name, !field.value.isEmpty else { continue }
+            if !isFirst { output.put(", ") }
+            isFirst = false
+            output.put(bytes.extracting(field.value.indices))
+        }
+        return isFirst
+    }
+
+    /// The same in RFC 7239's form; addresses of IPv6 and hosts are quoted there, because colons are in no token.
+    private static func forwarded(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, _ client: ClientIdentity,
+        to output: inout OutputSpan<UInt8>
+    ) {
+        output.put("Forwarded: ")
+        if client.isTrusted, !chain(.forwarded, head, bytes, to: &output) { output.put(", ") }
+        output.put("for=")
+        if client.address.isEmpty {
+            output.put("unknown")
+        } else if client.address.contains(UInt8(ascii: ":")) {
+            output.put("\"[")
+            output.put(client.address.span)
+            output.put("]\"")
+        } else {
+            output.put(client.address.span)
+        }
+        let host = head.effectiveHost
+        if !host.isEmpty {
+            output.put(";host=\"")
+            output.put(bytes.extracting(host.indices))
+            output.put("\"")
+        }
+        output.put(head.hasSecureScheme ? ";proto=https\r\n" : ";proto=http\r\n")
+    }
+
+    /// What servers need to make links that lead back.
+    private static func strippedPrefix(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, _ changes: borrowing RequestChanges,
+        to output: inout OutputSpan<UInt8>
+    ) {
+        output.put("X-Forwarded-Prefix: ")
+        output.put(bytes.extracting(head.target.start..<head.target.start + changes.prefix))
+        output.put("\r\n")
+    }
+
     /// What the client is told about its connection.
-    public enum Connection: Sendable { case keep, keepExplicitly, close }
+    public enum Connection: Sendable { case keep, keepExplicitly, close, upgrade }
+
+    /// What a response gets besides its own fields; of most nothing.
+    public struct ResponseChanges: Sendable {
+        public var edits: FieldEdits?
+        public var values: FieldValues?
+        /// For X-Served-By.
+        public var servedBy: [UInt8]?
+
+        public init() {}
+    }
 
     /// Writes the head of the final response for the client.
     /// - Parameter date: an IMF-fixdate (RFC 9110, 5.6.7) for responses without one.
     public static func response(
         _ head: borrowing MessageHead, _ bytes: Span<UInt8>, framing: BodyFraming, requestID: Span<UInt8>,
-        date: Span<UInt8>, connection: Connection, to output: inout OutputSpan<UInt8>
+        date: Span<UInt8>, connection: Connection, changes: borrowing ResponseChanges,
+        to output: inout OutputSpan<UInt8>
     ) {
         HeadWriter.statusLine(head, bytes, to: &output)
-        HeadWriter.fields(head, bytes, except: FieldNames(.xRequestID), underscores: true, to: &output)
-        if !head.present.contains(.date) { HeadWriter.field(.date, date, to: &output) }
-        HeadWriter.field(.xRequestID, requestID, to: &output)
+        HeadWriter.fields(
+            head, bytes, except: FieldNames(.xRequestID), others: changes.edits?.dropped, underscores: true,
+            hasTrailers: framing == .chunked, to: &output)
+        let unwanted = changes.edits?.dropped.known ?? []
+        if !head.present.union(unwanted).contains(.date) { HeadWriter.field(.date, date, to: &output) }
+        if !unwanted.contains(.xRequestID) { HeadWriter.field(.xRequestID, requestID, to: &output) }
+        if let servedBy = changes.servedBy {
+            output.put("X-Served-By: ")
+            output.put(servedBy.span)
+            output.put("\r\n")
+        }
+        if let edits = changes.edits, let values = changes.values { edits.write(values, to: &output) }
         HeadWriter.framing(framing, to: &output)
-        if framing == .none, let length = head.contentLength, head.status != 204 {
+        if framing == .none, let length = head.contentLength, head.status >= 200, head.status != 204 {
             // No body follows, but the length is part of the answer to HEAD and of 304, and 0 ends the rest.
             HeadWriter.contentLength(length, to: &output)
         }
         self.connection(connection, to: &output)
+        if connection == .upgrade { switched(head, bytes, to: &output) }
         output.put("\r\n")
+    }
+
+    /// The protocol that the connection switches to.
+    private static func switched(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>
+    ) {
+        for index in 0..<head.fieldCount where head.field(index).known == .upgrade {
+            HeadWriter.put(head.field(index), bytes, to: &output)
+        }
     }
 
     /// Writes an interim response (RFC 9110, 15.2): its fields, and nothing of ballast's own.
@@ -128,6 +235,7 @@ public enum Forwarding {
         case .keep: break
         case .keepExplicitly: output.put("Connection: keep-alive\r\n")
         case .close: output.put("Connection: close\r\n")
+        case .upgrade: output.put("Connection: upgrade\r\n")
         }
     }
 }

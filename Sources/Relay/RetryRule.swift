@@ -83,8 +83,8 @@ public struct RetryRule: Sendable {
         case .reset, .firstByteTimeout:
             return retried < retries ? .anotherServer(isRetry: true) : .giveUp
         case .badResponse, .idleTimeout, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull,
-            .queueTimeout, .noRoute, .badRequest, .shutdown, .requestTimeout, .bodyRate, .readRate, .clientLimit,
-            .tooLarge:
+            .queueTimeout, .noRoute, .badRequest, .shutdown, .requestTimeout, .tunnelTimeout, .bodyRate, .readRate,
+            .clientLimit, .tooLarge:
             return .giveUp
         }
     }
@@ -105,7 +105,7 @@ extension Causes {
         case .reset, .badResponse: reset
         case .firstByteTimeout, .idleTimeout: timeout
         case .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout, .noRoute, .badRequest,
-            .shutdown, .requestTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
+            .shutdown, .requestTimeout, .tunnelTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
             false
         }
     }

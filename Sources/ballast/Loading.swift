@@ -93,7 +93,8 @@ enum Loading {
         }
         var text = ""
         var servers: [[Server]] = []
-        let names = Resolver.resolve(settings.backends.flatMap { $0.servers.map(\.host) })
+        let names = Resolver.resolve(
+            settings.backends.flatMap { $0.servers.filter { $0.path == nil }.map(\.host) })
         for backend in settings.backends {
             let before = known?.servers(of: backend.name) ?? []
             servers.append(self.servers(of: backend, before: before, names, mistakes: &text))
@@ -170,8 +171,9 @@ enum Loading {
         of proposal: inout Proposal, _ shared: Shared, inherited: [InheritedSocket]
     ) throws(Refusal) {
         do throws(ListenFailure) {
-            try shared.openListeners(of: &proposal, inherited: inherited) { endpoint, joining throws(SystemError) in
-                try open(endpoint, joining: joining)
+            try shared.openListeners(of: &proposal, inherited: inherited) {
+                endpoint, settings, joining throws(SystemError) in
+                try open(endpoint, settings, joining: joining)
             }
         } catch {
             throw Refusal("\(error)")
@@ -179,16 +181,20 @@ enum Loading {
     }
 
     /// Opens a port; waits a moment for one that a stopping ballast is about to close.
-    private static func open(_ endpoint: Endpoint, joining: Bool) throws(SystemError) -> ListeningSocket {
-        for _ in 1..<openTries {
+    private static func open(
+        _ endpoint: Endpoint, _ settings: ListenerSettings, joining: Bool
+    ) throws(SystemError) -> ListeningSocket {
+        var tries = 1
+        while true {
             do throws(SystemError) {
+                if case .unix(let path) = endpoint { return try ListeningSocket(at: path, mode: settings.mode) }
                 return try ListeningSocket(on: endpoint, joining: joining)
             } catch {
-                guard error.code == SystemError.addressInUse else { throw error }
+                guard error.code == SystemError.addressInUse, tries < openTries else { throw error }
+                tries += 1
                 Machine.pause(.milliseconds(50))
             }
         }
-        return try ListeningSocket(on: endpoint, joining: joining)
     }
 
     private static let openTries = 6
@@ -206,6 +212,10 @@ enum Loading {
         var choices = AddressChoices(before)
         var found: [(entry: ServerSettings, addresses: [IPAddress])] = []
         for entry in backend.servers {
+            guard entry.path == nil else {
+                found.append((entry, []))
+                continue
+            }
             do throws(Resolver.Failure) {
                 let addresses =
                     if let result = names[entry.host] { try result.get() } else {
@@ -222,7 +232,9 @@ enum Loading {
         for (entry, addresses) in found {
             guard entry.isEachAddress else {
                 let name = entry.name ?? entry.authority
-                let endpoint = Endpoint(choices.address(for: entry, of: addresses), port: entry.port)
+                let endpoint =
+                    entry.path.map { Endpoint.unix($0) }
+                    ?? Endpoint(choices.address(for: entry, of: addresses), port: entry.port)
                 endpoints[name] = endpoint
                 servers.append(
                     Server(
@@ -257,7 +269,8 @@ private struct AddressChoices {
     private var turns: [String: Int] = [:]
 
     init(_ before: [Server]) {
-        known = Dictionary(before.map { ($0.name, $0.endpoint.address) }) { first, _ in first }
+        let addresses = before.compactMap { server in server.endpoint.address.map { (server.name, $0) } }
+        known = Dictionary(addresses) { first, _ in first }
     }
 
     /// Keeps what the server has, if its name still leads there; for every server, before the first one gets another.

@@ -116,7 +116,7 @@ final class ReplicaConnection {
                     switch try decoder.next(bytes, at: &position) {
                     case .data(let length): count = length
                     case .incomplete: return position
-                    case .end: count = 0
+                    case .end, .trailers: count = 0
                     }
                 } else {
                     count = Int(min(remaining, UInt64(bytes.count - position)))

@@ -13,6 +13,9 @@ from conftest import patience, wait_until
 folder = pathlib.Path(__file__).resolve().parents[1] / "HTTPTests" / "Corpus"
 
 
+FIELD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: .*"
+
+
 class Row:
     def __init__(self, line):
         self.ident, self.section, outcome, text = line.split("\t")
@@ -50,6 +53,7 @@ class Message:
         self.start = lines[0].split(b" ", 2)
         self.fields = [tuple(line.split(b": ", 1)) for line in lines[1:]]
         self.body, self.is_whole = body, is_whole
+        self.trailers = []
 
     def values(self, name):
         return [value for key, value in self.fields if key.lower() == name.lower().encode()]
@@ -83,17 +87,22 @@ class Reader:
         found, self.data = self.data[:count], self.data[count:]
         return found
 
-    def chunks(self):
+    def chunks(self, trailers):
         body = b""
         while (line := self.until(b"\r\n")) is not None:
             assert re.fullmatch(rb"[0-9a-f]+", line), line
             size = int(line, 16)
+            if size == 0:
+                while (trailer := self.until(b"\r\n")) is not None:
+                    if not trailer:
+                        return body, True
+                    assert re.fullmatch(FIELD, trailer, re.DOTALL), trailer
+                    trailers.append(trailer.decode("latin-1").replace(": ", ":", 1))
+                return body, False
             data = self.exactly(size + 2)
             if len(data) < size + 2:
                 return body + data[:size], False
             assert data.endswith(b"\r\n"), data[-20:]
-            if size == 0:
-                return body, True
             body += data[:-2]
         return body, False
 
@@ -103,7 +112,7 @@ class Reader:
             return None
         assert not re.search(rb"[\x00-\x08\x0a-\x1f\x7f]", head.replace(b"\r\n", b"")), head
         for line in head.split(b"\r\n")[1:]:
-            assert re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: .*", line, re.DOTALL), line
+            assert re.fullmatch(FIELD, line, re.DOTALL), line
         return head
 
     def message(self, has_body=True, is_response=False):
@@ -118,7 +127,7 @@ class Reader:
             return message
         if codings:
             assert codings == [b"chunked"], head
-            message.body, message.is_whole = self.chunks()
+            message.body, message.is_whole = self.chunks(message.trailers)
         elif lengths:
             assert re.fullmatch(rb"[0-9]+", lengths[0]), head
             # A server that waits for more than there is would wait for ever: it takes what comes.
@@ -231,7 +240,8 @@ def check_forwarded(row, message):
         assert message.values("host") == [row.one("host").encode()]
     assert len(message.values("host")) == 1
     check_fields(row, message)
-    for name in ("connection", "keep-alive", "te", "upgrade", "http2-settings", "proxy-connection", "trailer"):
+    asked = {pair.partition(":")[0].lower() for pair in row.all("with")}
+    for name in {"connection", "keep-alive", "te", "upgrade", "http2-settings", "proxy-connection", "trailer"} - asked:
         assert not message.values(name), name
 
 
@@ -243,6 +253,8 @@ def check_fields(row, message):
         assert not message.values(name), name
     for name in row.all("has"):
         assert len(message.values(name)) == 1, name
+    if row.all("trailer") or row.all("trailers"):
+        assert message.trailers == row.all("trailer")
 
 
 @pytest.mark.parametrize("row", rows("requests.tsv"), ids=lambda row: row.ident)
@@ -319,7 +331,7 @@ def test_response(row, back):
             if row.one("body") is not None:
                 assert answer.body == row.one("body").encode()
             check_fields(row, answer)
-            for name in ("keep-alive", "upgrade", "proxy-connection", "trailer"):
+            for name in ("keep-alive", "upgrade", "proxy-connection"):
                 assert not answer.values(name), name
         if answer and answer.is_whole and b"close" not in answer.values("connection"):
             ask(ballast, 7, connection)

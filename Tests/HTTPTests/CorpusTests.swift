@@ -77,9 +77,11 @@ private func readBody(
         var position = start
         var body: [UInt8] = []
         for end in ends {
-            while case .data(let count) = try decoder.next(bytes.span.extracting(first: end), at: &position) {
-                body += bytes[position..<position + count]
-                position += count
+            while position < end, !decoder.isDone {
+                if case .data(let count) = try decoder.next(bytes.span.extracting(first: end), at: &position) {
+                    body += bytes[position..<position + count]
+                    position += count
+                }
             }
         }
         return decoder.isDone ? body : nil

@@ -128,16 +128,23 @@ private func written(capacity: Int = 4096, _ write: (inout OutputSpan<UInt8>) ->
             wire += Array("0\r\nA: b\r\n\r\nNEXT".utf8)
             var decoder = ChunkDecoder()
             var decoded: [UInt8] = []
+            var trailers: [UInt8] = []
             var position = 0
             var end = 0
             while !decoder.isDone {
                 end = min(wire.count, end + seed.pick(1...700))
-                while case .data(let count) = try decoder.next(wire.span.extracting(first: end), at: &position) {
-                    decoded += wire[position..<(position + count)]
-                    position += count
+                while position < end, !decoder.isDone {
+                    switch try decoder.next(wire.span.extracting(first: end), at: &position) {
+                    case .data(let count):
+                        decoded += wire[position..<(position + count)]
+                        position += count
+                    case .trailers(let range): trailers += wire[range]
+                    case .incomplete, .end: break
+                    }
                 }
             }
             #expect(decoded == body)
+            #expect(trailers == Array("A: b\r\n".utf8))
             #expect(wire.count - position == 4)
         }
     }

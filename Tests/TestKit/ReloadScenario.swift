@@ -153,7 +153,7 @@ public final class ReloadScenario {
                 })
         }
         var proposal = shared.propose(settings, servers: servers)
-        _ = try shared.openListeners(of: &proposal) { endpoint, _ in ListeningSocket(simulating: endpoint) }
+        _ = try shared.openListeners(of: &proposal) { endpoint, _, _ in ListeningSocket(simulating: endpoint) }
         plans.append(WeakPlan(plan: proposal.plan))
         rules += proposal.plan.backends.map { WeakRules(rules: $0) }
         return proposal

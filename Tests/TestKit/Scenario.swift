@@ -60,7 +60,7 @@ public final class Scenario {
         let workerCount = seed.pick([1, 1, 2, 3])
         shared = Shared(workerCount: workerCount, log: EventLog(level: .debug) { _ in })
         var proposal = shared.propose(settings, servers: [servers], accessLog: { _ in })
-        _ = try shared.openListeners(of: &proposal) { endpoint, _ in ListeningSocket(simulating: endpoint) }
+        _ = try shared.openListeners(of: &proposal) { endpoint, _, _ in ListeningSocket(simulating: endpoint) }
         for index in 0..<workerCount {
             let network = SimulatedNetwork(world)
             networks.append(network)

@@ -3,6 +3,15 @@
 import HTTP
 
 struct BodyCoder {
+    /// What stands at the front of a body's bytes, once framing is read over.
+    enum Piece {
+        /// So many bytes of data, which the caller has to take.
+        case data(Int)
+        /// Bytes of trailer fields.
+        case trailers(Range<Int>)
+        case nothing
+    }
+
     private enum Source {
         case nothing
         case length(UInt64)
@@ -50,27 +59,28 @@ struct BodyCoder {
         }
     }
 
-    /// How many bytes of data stand at `position` once framing is read over.
-    mutating func nextData(_ bytes: Span<UInt8>, at position: inout Int) throws(ProtocolError) -> Int {
+    /// Reads framing over, from `position` on.
+    mutating func next(_ bytes: Span<UInt8>, at position: inout Int) throws(ProtocolError) -> Piece {
         switch source {
-        case .nothing: return 0
-        case .untilClose: return bytes.count - position
+        case .nothing: return .nothing
+        case .untilClose: return .data(bytes.count - position)
         case .length(let remaining):
             let count = Int(min(remaining, UInt64(bytes.count - position)))
             source = .length(remaining - UInt64(count))
-            return count
+            return .data(count)
         case .chunked(var decoder):
             defer { source = .chunked(decoder) }
             switch try decoder.next(bytes, at: &position) {
             case .data(let count):
                 guard count <= limit - received else { throw .bodyTooLarge }
-                return count
-            case .incomplete, .end: return 0
+                return .data(count)
+            case .trailers(let range): return .trailers(range)
+            case .incomplete, .end: return .nothing
             }
         }
     }
 
-    /// Counts data that `nextData` has found.
+    /// Counts data that `next` has found.
     mutating func took(data count: Int) { received += count }
 
     /// Counts bytes that left as they came.
@@ -88,13 +98,6 @@ struct BodyCoder {
         } else {
             output.put(data)
         }
-    }
-
-    /// Ends the body if its framing says so.
-    mutating func finishIfDone(_ output: inout OutputSpan<UInt8>) -> Bool {
-        noteEnd()
-        if isSourceDone { writeEnd(to: &output) }
-        return isSourceDone
     }
 
     /// What follows the last byte of data.

@@ -28,6 +28,14 @@ struct BodyPump {
     private var replay: ReplayBuffer?
     /// How much of the kept bytes this attempt has sent again; nil while it sends none again.
     private var resent: Int?
+    /// Trailer fields as they came, lines and parts of lines: they leave when all of them are there.
+    private var trailers: [UInt8] = []
+    /// Which of them leave.
+    var trailerRule = TrailerFields.Rule()
+    /// Everything has left but the trailer section.
+    private var isEndPending = false
+    /// Counts events, where the body is a stream of them.
+    var events: EventCounter?
 
     /// - Parameters:
     ///   - framing: how the body arrives.
@@ -42,6 +50,8 @@ struct BodyPump {
 
     /// Every byte of the body is read; what is left is in the sink's output.
     var isSourceDone: Bool { coder.isSourceDone }
+    /// Every byte is read, and written to the sink's output.
+    var isWritten: Bool { coder.isSourceDone && resent == nil && !isEndPending }
     /// Bytes of the body read so far.
     var received: Int { coder.received }
     /// The body ends where its source closes.
@@ -56,7 +66,10 @@ struct BodyPump {
     var isKept: Bool { replay != nil || received == 0 }
 
     /// Begins again for another server: first what is kept, then what follows.
-    mutating func restart() { resent = replay == nil || received == 0 ? nil : 0 }
+    mutating func restart() {
+        resent = replay == nil || received == 0 ? nil : 0
+        isEndPending = resent == nil && isSourceDone && !trailers.isEmpty
+    }
 
     /// Kept bytes have to be sent again before anything else.
     var isResending: Bool { resent != nil }
@@ -73,6 +86,7 @@ struct BodyPump {
         replay?.release()
         replay = nil
         resent = nil
+        trailers = []
     }
 
     // MARK: Moving
@@ -128,10 +142,15 @@ struct BodyPump {
             sink.releaseOutput(loop)
             return 0
         }
+        guard !isEndPending else {
+            writeTrailers(into: sink.outputBlock(loop))
+            return 0
+        }
         guard !isSourceDone, let input = wire.input else { return 0 }
         // What is kept is copied on its way.
-        if replay == nil, let count = coder.plainCount(input.count) { return count }
+        if replay == nil, events == nil, let count = coder.plainCount(input.count) { return count }
         try recode(input, into: sink.outputBlock(loop))
+        if isEndPending { writeTrailers(into: sink.outputBlock(loop)) }
         wire.releaseInput(loop)
         sink.releaseOutput(loop)
         return 0
@@ -149,7 +168,25 @@ struct BodyPump {
             }
         }
         resent = position < replay.count ? position : nil
-        if resent == nil, isSourceDone { output.append { coder.writeEnd(to: &$0) } }
+        if resent == nil, isSourceDone { writeEnd(into: output) }
+    }
+
+    /// What follows the last byte of data, now or when there is room for it.
+    private mutating func writeEnd(into output: Buffer) {
+        isEndPending = !trailers.isEmpty
+        if !isEndPending { output.append { coder.writeEnd(to: &$0) } }
+    }
+
+    /// Ends a chunked body with its trailer section, if there is room for all of it: `trailers-limit` is far less than a block.
+    private mutating func writeTrailers(into output: Buffer) {
+        guard output.freeCount > 2 * trailers.count + BodyCoder.reserve else { return }
+        let (section, rule) = (trailers, trailerRule)
+        output.append { target in
+            target.put(HeadWriter.lastSize)
+            TrailerFields.write(section.span, rule, to: &target)
+            target.put("\r\n")
+        }
+        isEndPending = false
     }
 
     /// Moves data from `input` to `output`, framing taken off and put on, as far as there is room.
@@ -157,32 +194,43 @@ struct BodyPump {
         var coder = coder
         let replay = replay
         var isLost = false
+        var events = events
+        var fields: [UInt8] = []
         let used = try input.withBytes { bytes throws(ProtocolError) -> Int in
             try output.append { target -> Result<Int, ProtocolError> in
                 var position = 0
                 while position < bytes.count, target.freeCapacity > BodyCoder.reserve {
                     let room = target.freeCapacity - BodyCoder.reserve
                     let window = bytes.extracting(0..<min(bytes.count, position + room))
-                    let count: Int
-                    do throws(ProtocolError) { count = try coder.nextData(window, at: &position) } catch {
+                    let piece: BodyCoder.Piece
+                    do throws(ProtocolError) { piece = try coder.next(window, at: &position) } catch {
                         return .failure(error)
                     }
-                    if count > 0 {
+                    switch piece {
+                    case .data(let count):
                         let data = bytes.extracting(position..<position + count)
                         coder.write(data, to: &target)
                         if let replay, !isLost { isLost = !replay.append(data) }
+                        events?.scan(data)
                         coder.took(data: count)
                         position += count
+                    case .trailers(let range):
+                        for index in range { fields.append(window[index]) }
+                    case .nothing: break
                     }
-                    if coder.finishIfDone(&target) { break }
-                    if count == 0, window.count == bytes.count { break }
+                    coder.noteEnd()
+                    if coder.isSourceDone { break }
                 }
                 return .success(position)
             }.get()
         }
         self.coder = coder
+        self.events = events
         if isLost { self.replay = nil }
         input.consume(used)
+        // Where they do not leave in chunks there is no place for them.
+        if !fields.isEmpty, coder.isChunkedOut { trailers += fields }
+        if coder.isSourceDone { writeEnd(into: output) }
     }
 
     /// Reads over what has arrived, for a body that nobody wants. `.done` when all of it has.
@@ -195,9 +243,10 @@ struct BodyPump {
             var position = 0
             while position < bytes.count, !coder.isSourceDone {
                 do throws(ProtocolError) {
-                    let count = try coder.nextData(bytes, at: &position)
-                    position += count
-                    coder.took(data: count)
+                    if case .data(let count) = try coder.next(bytes, at: &position) {
+                        position += count
+                        coder.took(data: count)
+                    }
                 } catch {
                     failure = error
                     break

@@ -81,8 +81,7 @@ extension ClientConnection {
         if !listener.isStats, !worker.isDraining {
             let limit: LimitCounter = requests == 0 ? .timeoutHead : .timeoutKeepalive
             worker.metrics.limits.add(limit)
-            let address = String(decoding: identity.address, as: UTF8.self)
-            worker.log.say(.debug, "\(address): closed an idle connection after \(limit.key)")
+            worker.log.say(.debug, "\(identity.text): closed an idle connection after \(limit.key)")
         }
         close()
     }

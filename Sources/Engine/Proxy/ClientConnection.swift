@@ -10,6 +10,8 @@ import Relay
 
 final class ClientConnection {
     enum State {
+        /// A header of the PROXY protocol is awaited.
+        case introduction
         /// Between requests, or within a head.
         case head
         case exchanging
@@ -34,11 +36,10 @@ final class ClientConnection {
     var gateClient: ConnectionGate.Client?
     /// It is only told that its address has too many connections.
     var isTurnedAway = false
-    let identity: ClientIdentity
+    /// Its peer, or whose connection a PROXY header says that it is.
+    private(set) var identity: ClientIdentity
     var wire: Wire
     var state = State.head
-    /// A hash of the client's address: where `ip-hash` leads. IPv6 clients own a /64.
-    let affinity: UInt64
     /// Since when a head is awaited, where one is.
     private(set) var awaitsHeadSince: Duration
     /// When the first byte of the request under way was seen.
@@ -67,27 +68,43 @@ final class ClientConnection {
         wire = Wire(socket)
         awaitsHeadSince = worker.now
         requestBegan = worker.now
-        let isTrusted = worker.plan.traffic.trustedProxies.contains { $0.contains(peer.address) }
-        let bits = peer.address.isIPv4 ? peer.address.bits : peer.address.bits >> 64
-        affinity = FixedHash.mixed(
-            FixedHash.mixed(UInt64(truncatingIfNeeded: bits >> 64)) ^ UInt64(truncatingIfNeeded: bits))
-        identity = ClientIdentity(address: Array(peer.address.description.utf8), isTrusted: isTrusted)
-        setAlarm(worker.plan.traffic.timeoutHead)
+        let traffic = worker.plan.traffic
+        identity = traffic.identity(of: peer)
+        if traffic.expectsProxyHeader(from: identity, on: listener.settings) { state = .introduction }
+        setAlarm(traffic.timeoutHead)
     }
 
     /// No request is under way and nothing of one has arrived.
     var isIdle: Bool {
+        switch state {
         // Empty lines before a request are nothing (RFC 9112, 2.2).
-        if case .head = state { return !parser.hasBegun && (driver != nil || wire.inputCount == 0) }
-        return false
+        case .head: !parser.hasBegun && (driver != nil || wire.inputCount == 0)
+        case .introduction: wire.inputCount == 0
+        case .exchanging, .composing, .answering, .draining, .closing, .lingering: false
+        }
     }
 
+    /// It awaits a PROXY header.
+    var isIntroducing: Bool { if case .introduction = state { true } else { false } }
+
     /// It has not sent a whole head since its last answer, or at all.
-    var isAwaitingHead: Bool { if case .head = state { true } else { false } }
+    var isAwaitingHead: Bool {
+        switch state {
+        case .introduction, .head: true
+        case .exchanging, .composing, .answering, .draining, .closing, .lingering: false
+        }
+    }
+
+    /// Whether nobody is left to read an answer. A client that has finished sending counts as gone, because who hangs up does
+    /// no more than that; unless the configuration says that it may still read.
+    private var hasLeft: Bool {
+        wire.stream.isEnding && (wire.stream.isOver || !worker.plan.traffic.servesHalfClosed)
+    }
 
     /// Whether a request that ends now may be followed by another.
     var mayPersist: Bool {
-        !worker.isWindingDown && !listener.isRetired && requests < worker.plan.traffic.requestsPerConnection
+        !worker.isWindingDown && !listener.isRetired && !wire.stream.isEnding
+            && requests < worker.plan.traffic.requestsPerConnection
     }
 
     // MARK: Events
@@ -95,8 +112,8 @@ final class ClientConnection {
     func handle(_ readiness: Readiness) {
         wire.stream.note(readiness)
         if case .exchanging = state {
-            // A client that has finished sending has gone: nobody reads the answer of one who hung up.
-            if wire.stream.isEnding { driver?.clientLeft() } else { driver?.clientIsReady(readiness) }
+            // In a tunnel both sides end by themselves.
+            if hasLeft, driver?.isTunnel != true { driver?.clientLeft() } else { driver?.clientIsReady(readiness) }
         } else {
             advance()
         }
@@ -105,6 +122,7 @@ final class ClientConnection {
     /// Goes on with whatever can go on now.
     func advance() {
         switch state {
+        case .introduction: readIntroduction()
         case .head: readHead()
         case .exchanging: driver?.clientIsReady([.readable])
         case .draining: drain()
@@ -119,6 +137,7 @@ final class ClientConnection {
     func expire(_ time: Duration) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
         switch state {
+        case .introduction: closeIdle()
         case .head where isIdle: closeIdle()
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
@@ -137,11 +156,37 @@ final class ClientConnection {
 
     // MARK: Heads
 
+    /// Reads the PROXY header, before which nothing of the client is known.
+    private func readIntroduction() {
+        if wire.stream.mayRead {
+            switch wire.receive(worker.loop) {
+            case .moved, .wouldBlock: break
+            case .ended, .failed: return close()
+            }
+        }
+        guard let input = wire.input else { return }
+        do throws(ProxyHeader.Malformed) {
+            let header = try input.withBytes { bytes throws(ProxyHeader.Malformed) in try ProxyHeader.parse(bytes) }
+            guard let header else {
+                if wire.stream.mayRead { worker.runLater(token) } else { wire.park(worker.loop) }
+                return
+            }
+            wire.consume(header.byteCount, worker.loop)
+            if let source = header.source { identity = worker.plan.traffic.identity(of: source) }
+        } catch {
+            return refuse(.badRequest(.malformedProxyHeader))
+        }
+        state = .head
+        if !listener.isStats { worker.admit(self) }
+        if !isClosed, case .head = state { readHead() }
+    }
+
     private func readHead() {
         if wire.stream.mayRead {
             switch wire.receive(worker.loop) {
             // Even without new bytes, a pipelined request may stand in what was read before.
             case .moved, .wouldBlock: break
+            case .ended where !hasLeft && wire.inputCount > 0: break
             case .ended, .failed:
                 close()
                 return
@@ -165,7 +210,14 @@ final class ClientConnection {
             guard isComplete else {
                 // The limit is for the whole head: bytes that trickle in do not renew it.
                 if !wasBegun, parser.hasBegun { setAlarm(worker.plan.traffic.timeoutHead) }
-                if wire.stream.mayRead { worker.runLater(token) } else { wire.park(worker.loop) }
+                if wire.stream.mayRead {
+                    worker.runLater(token)
+                } else if wire.stream.isEnding {
+                    // The rest will not come.
+                    close()
+                } else {
+                    wire.park(worker.loop)
+                }
                 return
             }
         } catch {
@@ -185,7 +237,7 @@ final class ClientConnection {
             refuse(.badRequest(.misdirected), isHeadWhole: true)
             return
         }
-        guard !wire.stream.isEnding else {
+        guard !hasLeft else {
             // It has sent its request and hung up: nobody will read the answer, so no server starts on it.
             countUnstarted(.clientLeft(.connecting), status: nil)
             close()
@@ -268,7 +320,7 @@ final class ClientConnection {
         case .exchanging: driver?.abort()
         // An answer whose end the client has not taken yet.
         case .closing where wire.hasOutput && !listener.isStats: worker.metrics.process.add(.cutAtStop)
-        case .closing, .head, .composing, .answering, .draining, .lingering: break
+        case .closing, .introduction, .head, .composing, .answering, .draining, .lingering: break
         }
         // Whatever of that answer the socket took is on its way; nothing is waited for.
         if !isClosed { close() }

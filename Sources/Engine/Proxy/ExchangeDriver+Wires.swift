@@ -14,13 +14,14 @@ extension ExchangeDriver {
         let authority = server.server.shared.authority
         let fields = plan.traffic.fields
         let framing = BodyFraming(request: requestHead)
+        if changes.edits != nil { changes.values = fieldValues() }
         let output = server.wire.outputBlock(worker.loop)
         bytes.withBytes { bytes in
             withRequestID(bytes) { id in
                 output.append { target in
                     Forwarding.request(
                         requestHead, bytes, framing: framing, client: client.identity,
-                        server: authority, requestID: id, settings: fields,
+                        server: authority, requestID: id, settings: fields, changes: changes,
                         to: &target)
                 }
             }
@@ -28,7 +29,7 @@ extension ExchangeDriver {
         if framing != .none, requestPump.received == 0, machine.wantsBody { keepBody(framing) }
         requestPump.restart()
         // An empty chunked body that was read before has nothing kept: its end marker is written by hand.
-        if framing == .chunked, requestPump.isSourceDone, !requestPump.isResending {
+        if framing == .chunked, requestPump.isWritten {
             output.append { $0.put(HeadWriter.lastChunk) }
         }
         // head-limit leaves room for what is added, so this cannot be; if it were, a cut head must never leave.
@@ -69,7 +70,7 @@ extension ExchangeDriver {
 
     func pumpRequest() {
         guard let client, let server, server.state == .atWork, !isRequestBroken else { return }
-        if requestPump.isSourceDone, !requestPump.isResending, !server.wire.hasOutput {
+        if requestPump.isWritten, !server.wire.hasOutput {
             requestFlow = .done
             return
         }
@@ -109,6 +110,7 @@ extension ExchangeDriver {
 
     func serverIsReady() {
         guard let server else { return }
+        if isTunnel { return passTunnel() }
         if requestFlow != .done { pumpRequest() }
         guard self.server === server else { return }
         pumpResponse()
@@ -147,16 +149,19 @@ extension ExchangeDriver {
                 serverFailed(.badResponse(error))
                 return
             }
-            if responseHead.status == 101 {
-                serverFailed(.badResponse(.unexpectedSwitch))
-                return
-            }
             guard hasRoomForHead else {
                 serverFailed(.badResponse(.headTooLarge))
                 return
             }
             server.server.metrics.lastByte = worker.now
             let status = responseHead.status
+            if status == 101 {
+                guard input.withBytes({ hasSwitchedAsOffered($0) }) else {
+                    serverFailed(.badResponse(.unexpectedSwitch))
+                    return
+                }
+                return tell(.switched)
+            }
             tell(status < 200 ? .interimHead(isContinue: status == 100) : .finalHead(status: status))
         }
         guard self.server === server, case .awaiting = machine.state else { return }
@@ -166,7 +171,7 @@ extension ExchangeDriver {
     /// Whether the client's output takes the head as it will be rewritten: a byte more for each field, and additions.
     private var hasRoomForHead: Bool {
         let room = client?.wire.output?.freeCount ?? Wire.blockSize
-        return responseHead.byteCount + responseHead.fieldCount + Forwarding.addition < room
+        return responseHead.byteCount + responseHead.fieldCount + Forwarding.addition + plan.responseAddition < room
     }
 
     func forwardInterim() {
@@ -188,12 +193,31 @@ extension ExchangeDriver {
 
     /// Writes the final head for the client, then lets the body follow.
     func forwardHead() {
-        guard let server, let input = server.wire.input, let client else { return }
+        guard let server, let client else { return }
         let framing = BodyFraming(response: responseHead, to: requestHead.method)
         leavingFraming = leaving(framing)
         keepsClient =
             client.mayPersist && Persistence.isKept(after: requestHead) && leavingFraming != .untilClose
             && isBodyCertain
+        writeResponseHead(framing: leavingFraming, connection: connectionField(keepsClient))
+        server.wire.consume(responseHead.byteCount, worker.loop)
+        requestPump.dropKept()
+        responsePump = BodyPump(framing, leaving: leavingFraming, chunks: plan.traffic.chunkLimits)
+        responsePump.trailerRule = plan.responseTrailers
+        if responseHead.isEventStream { responsePump.events = EventCounter() }
+        times.headArrived = true
+        pumpBody(server)
+    }
+
+    /// Writes the head that stands at the front of the server's input for the client.
+    func writeResponseHead(framing: BodyFraming, connection: Forwarding.Connection) {
+        guard let input = server?.wire.input, let client else { return }
+        var changes = Forwarding.ResponseChanges()
+        if let edits = plan.responseEdits {
+            changes.edits = edits
+            changes.values = fieldValues()
+            if plan.settings.servedBy { changes.servedBy = servedBy }
+        }
         let output = client.wire.outputBlock(worker.loop)
         let date = worker.date
         input.withBytes { head in
@@ -201,18 +225,15 @@ extension ExchangeDriver {
                 withRequestID(request) { id in
                     output.append { target in
                         Forwarding.response(
-                            responseHead, head, framing: leavingFraming, requestID: id, date: date.bytes.span,
-                            connection: connectionField(keepsClient), to: &target)
+                            responseHead, head, framing: framing, requestID: id, date: date.bytes.span,
+                            connection: connection, changes: changes, to: &target)
                     }
                 }
             }
         }
-        server.wire.consume(responseHead.byteCount, worker.loop)
-        requestPump.dropKept()
-        responsePump = BodyPump(framing, leaving: leavingFraming, chunks: plan.traffic.chunkLimits)
-        times.headArrived = true
-        pumpBody(server)
     }
+
+    private var servedBy: [UInt8] { Array("\(plan.settings.name)/\(slotServer?.shared.name ?? "")".utf8) }
 
     /// How the body leaves: HTTP/1.0 knows no chunks; HTTP/1.1 gets them where the length is not known.
     private func leaving(_ framing: BodyFraming) -> BodyFraming {
@@ -257,6 +278,7 @@ extension ExchangeDriver {
     // MARK: Client
 
     func clientIsReady(_ readiness: Readiness) {
+        if isTunnel { return passTunnel() }
         guard let client else { return }
         if readiness.contains(.writable) {
             if case .responding = machine.state { pumpResponse() } else { flushClient() }

@@ -46,6 +46,15 @@ final class ExchangeDriver {
     var hasInterim = false
     var hasContinued = false
     var pace = ClientPace()
+    /// What is special about this request.
+    var changes = Forwarding.RequestChanges()
+    var hasChanges = false
+    /// The client that a trusted peer speaks for; nil where that is the peer itself.
+    var requester: ClientIdentity?
+    /// Both sides have switched to another protocol, and which of them was told that the other has finished.
+    var isTunnel = false
+    var hasFinishedRequest = false
+    var hasFinishedResponse = false
     var leavingFraming = BodyFraming.none
     /// What the client is waited for.
     var requestFlow = Flow.done
@@ -68,6 +77,7 @@ final class ExchangeDriver {
     func begin(_ client: ClientConnection) {
         self.client = client
         times = ExchangeTimes(began: client.requestBegan)
+        if hasChanges { forgetChanges() }
         takeHead(client)
         let framing = BodyFraming(request: requestHead)
         hasInterim = false
@@ -84,6 +94,8 @@ final class ExchangeDriver {
         let limit = plan.settings.bodyLimit == 0 ? Int.max : plan.settings.bodyLimit
         if case .length(let count) = framing, count > limit { failure = failure ?? .tooLarge }
         requestPump = BodyPump(framing, leaving: framing, chunks: traffic.chunkLimits, limit: limit)
+        if needsChanges(client) { prepareChanges(client) }
+        requestPump.trailerRule = plan.requestTrailers
         metrics.counters.add(.requests)
         if let failure {
             tell(.clientFailed(failure))
@@ -177,6 +189,9 @@ final class ExchangeDriver {
         case .forwardHead:
             forwardHead()
             return nil
+        case .tunnel:
+            startTunnel()
+            return nil
         case .finish:
             finish()
             return nil
@@ -208,13 +223,17 @@ final class ExchangeDriver {
             times.connected = worker.now
             return .connected(isKept: true)
         }
-        guard let connection = worker.connect(target, keepFor: plan.settings.poolIdle) else {
-            hasOwnFault = true
+        do throws(SystemError) {
+            let connection = try worker.connect(target, keepFor: plan.settings.poolIdle)
+            connection.driver = self
+            server = connection
+            return nil
+        } catch {
+            // A server that cannot be reached is told of as one that refuses.
+            hasOwnFault = error.isOwnNeed
+            if hasOwnFault { worker.warnOfConnect(target.shared.endpoint, error) }
             return .serverFailed(.connect)
         }
-        connection.driver = self
-        server = connection
-        return nil
     }
 
     func serverIsConnected(_ connection: ServerConnection, isKept: Bool) {
@@ -242,6 +261,7 @@ final class ExchangeDriver {
     // MARK: Ends
 
     private func finish() {
+        if isTunnel { return finishTunnel() }
         if let server {
             let keepAlive = responseHead.keepAliveSeconds
             let isKept =
@@ -306,7 +326,7 @@ final class ExchangeDriver {
     ///   - status: what the client got whole, or was told before it was cut.
     ///   - result: what the end says about the server.
     ///   - shown: the status for the log, where it is not counted.
-    private func end(_ disposition: Disposition, status: Int?, _ result: AttemptResult, shown: Int? = nil) {
+    func end(_ disposition: Disposition, status: Int?, _ result: AttemptResult, shown: Int? = nil) {
         let metrics = metrics
         metrics.count(disposition, status: status)
         metrics.duration.observe(worker.now - times.began)
@@ -325,6 +345,7 @@ final class ExchangeDriver {
         counters.add(.sentBytes, requestPump.received)
         guard times.headArrived else { return }
         counters.add(.receivedBytes, responsePump.received)
+        if let events = responsePump.events { counters.add(.streamEvents, events.count) }
         counters.add(.responses(status: responseHead.status))
     }
 

@@ -38,7 +38,7 @@ extension ExchangeDriver {
         record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
         record.status = status ?? 0
         record.end = disposition.word
-        if let client { record.client = String(decoding: client.identity.address, as: UTF8.self) }
+        if let asker { record.client = asker.text }
         if let backend { record.backend = backend.name }
         if let server { record.server = server.name }
         requestBytes?.withBytes { bytes in record.describe(requestHead, bytes) }
@@ -64,7 +64,7 @@ extension ClientConnection {
         guard let log = worker.plan.traffic.accessLog else { return }
         var record = AccessRecord()
         record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
-        record.client = String(decoding: identity.address, as: UTF8.self)
+        record.client = identity.text
         record.method = "-"
         record.path = "-"
         record.version = "-"
@@ -74,6 +74,11 @@ extension ClientConnection {
         record.total = worker.now - requestBegan
         log(record.line)
     }
+}
+
+extension ClientIdentity {
+    /// For logs.
+    var text: String { ip == nil ? "unix" : String(decoding: address, as: UTF8.self) }
 }
 
 extension AccessRecord {

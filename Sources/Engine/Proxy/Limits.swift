@@ -11,6 +11,7 @@ extension LimitCounter {
         case .firstByteTimeout: self = .timeoutResponse
         case .idleTimeout: self = .timeoutIdle
         case .requestTimeout: self = .timeoutRequest
+        case .tunnelTimeout: self = .timeoutTunnel
         case .headTimeout: self = .timeoutHead
         case .bodyTimeout, .writeTimeout: self = .timeoutClient
         case .bodyRate: self = .minimumSendRate
@@ -40,7 +41,8 @@ extension LimitCounter {
             .unsupportedVersion, .methodNotAllowed, .methodTooLong, .tunnelNotSupported, .malformedField, .foldedField,
             .missingHost, .malformedHost, .unknownExpectation, .malformedContentLength,
             .contentLengthWithTransferEncoding, .malformedTransferEncoding, .unknownTransferCoding,
-            .transferEncodingInOldVersion, .malformedChunk, .malformedStatusLine, .unexpectedSwitch:
+            .transferEncodingInOldVersion, .malformedChunk, .malformedStatusLine, .unexpectedSwitch,
+            .malformedProxyHeader:
             return nil
         }
     }

@@ -19,8 +19,9 @@ final class Listener {
     private(set) var shared: SharedListener
     /// Where it is bound.
     let endpoint: Endpoint
-    /// What the configuration says, for people.
-    var text: String
+    /// What the configuration says of it now.
+    var settings: ListenerSettings
+    private var text: String { settings.text }
     /// The one that all its requests go to; nil where routes decide.
     var backend: WorkerBackend?
     private let socket: SocketID
@@ -31,11 +32,11 @@ final class Listener {
     private var alarm = Alarm()
 
     init(
-        token: Token, socket: SocketID, endpoint: Endpoint, text: String, shared: SharedListener, worker: Int,
-        backend: WorkerBackend?
+        token: Token, socket: SocketID, endpoint: Endpoint, settings: ListenerSettings, shared: SharedListener,
+        worker: Int, backend: WorkerBackend?
     ) {
         self.endpoint = endpoint
-        self.text = text
+        self.settings = settings
         self.token = token
         self.socket = socket
         self.shared = shared
@@ -138,7 +139,7 @@ final class Listener {
     func join(_ wanted: ListenerPlan, backend: WorkerBackend?, worker: Int) {
         shared = wanted.shared
         metrics = wanted.shared.metrics[worker]
-        text = wanted.settings.text
+        settings = wanted.settings
         self.backend = backend
     }
 

@@ -7,6 +7,8 @@ public final class EpollNetwork: Network {
     private let waker: EventWaker
     private let timer: TimerWaker
     private var closing: [Int32] = []
+    /// Of listeners that have one.
+    private var files: [(listener: Int32, file: SocketFile)] = []
     private var lastLimit = Duration.zero
     private var lastMilliseconds: Int32 = 0
 
@@ -33,6 +35,7 @@ public final class EpollNetwork: Network {
     public func listen(_ socket: ListeningSocket, token: Token) throws(SystemError) -> SocketID {
         let descriptor = try socket.take()
         try epoll.watchListener(descriptor.number, tag: token.rawValue)
+        if let file = socket.file { files.append((descriptor.number, file)) }
         return SocketID(rawValue: descriptor.release())
     }
 
@@ -49,7 +52,12 @@ public final class EpollNetwork: Network {
         Socket.limitDelivery(listener.rawValue, milliseconds: Self.milliseconds(limit))
     }
 
-    public func dropNewConnections(on listener: SocketID) { Socket.dropNewConnections(listener.rawValue) }
+    public func dropNewConnections(on listener: SocketID) {
+        guard let file = files.first(where: { $0.listener == listener.rawValue })?.file else {
+            return Socket.dropNewConnections(listener.rawValue)
+        }
+        file.remove()
+    }
 
     public func accept(on listener: SocketID) -> Acceptance {
         do {
@@ -84,6 +92,7 @@ public final class EpollNetwork: Network {
 
     public func close(_ socket: SocketID, resetting: Bool) {
         if resetting { Socket.resetOnClose(socket.rawValue) }
+        if !files.isEmpty { files.removeAll { $0.listener == socket.rawValue } }
         closing.append(socket.rawValue)
     }
 

@@ -10,22 +10,47 @@ public final class ListeningSocket: Sendable {
     public let endpoint: Endpoint
     private let descriptor: Mutex<Descriptor?>
 
+    /// The file that it is found by, where it has one.
+    let file: SocketFile?
+
     /// Binds and listens.
     /// - Parameter joining: this process listens there already, and shares its port.
     public init(on endpoint: Endpoint, joining: Bool) throws(SystemError) {
         let socket = try Socket.listening(on: endpoint, joining: joining)
         self.endpoint = Socket.localEndpoint(socket.number) ?? endpoint
+        file = nil
         descriptor = Mutex(socket)
+    }
+
+    /// Listens at a path.
+    /// - Parameter mode: who may connect, as the bits of chmod(2).
+    public init(at path: String, mode: UInt32) throws(SystemError) {
+        let socket = try Socket.listening(at: path, mode: mode)
+        endpoint = .unix(path)
+        file = SocketFile(path)
+        descriptor = Mutex(socket)
+    }
+
+    /// One more descriptor of a socket that nobody has taken yet: both accept from the same line.
+    public func copy() throws(SystemError) -> ListeningSocket {
+        let number = descriptor.withLock { descriptor -> Int32 in
+            guard let number = descriptor?.number else { return -1 }
+            return fcntl(number, F_DUPFD_CLOEXEC, 3)
+        }
+        guard number >= 0 else { throw .last("fcntl") }
+        return ListeningSocket(Descriptor(owning: number), file: file)
     }
 
     /// Stands for a socket of another network than the system's.
     public init(simulating endpoint: Endpoint) {
         self.endpoint = endpoint
+        file = nil
         descriptor = Mutex(nil)
     }
 
-    init(_ socket: consuming Descriptor) {
+    init(_ socket: consuming Descriptor, file: SocketFile? = nil) {
         endpoint = Socket.localEndpoint(socket.number) ?? Endpoint(.anyIPv4, port: 0)
+        self.file = file
         descriptor = Mutex(socket)
     }
 
@@ -37,6 +62,31 @@ public final class ListeningSocket: Sendable {
         guard let taken else { throw SystemError(call: "listen", code: EBADF) }
         return taken
     }
+}
+
+/// The file of a UNIX socket. It goes when the listener is wanted no more: who connects later is told that nobody listens.
+final class SocketFile: Sendable {
+    private let path: String
+    private let device: UInt
+    private let inode: UInt
+    private let isGone = Atomic<Bool>(false)
+
+    init(_ path: String) {
+        self.path = path
+        var about = stat()
+        _ = unsafe stat(path, &about)
+        (device, inode) = (about.st_dev, about.st_ino)
+    }
+
+    /// Removes it, unless another process has put its own there meanwhile.
+    func remove() {
+        guard !isGone.exchange(true, ordering: .relaxed) else { return }
+        var about = stat()
+        guard unsafe stat(path, &about) == 0, (about.st_dev, about.st_ino) == (device, inode) else { return }
+        _ = unsafe unlink(path)
+    }
+
+    deinit { remove() }
 }
 
 /// A listening socket that whoever started this process has opened (sd_listen_fds(3)). It stays open to the end, so that

@@ -1,5 +1,5 @@
 // Socket calls, each as thin as it can be: arguments typed, interrupts retried, errno as an error.
-// All sockets are TCP, non-blocking and closed on exec. It never waits.
+// All sockets are streams, of TCP or UNIX, non-blocking and closed on exec. It never waits.
 import Addresses
 import CLinux
 import Glibc
@@ -8,21 +8,50 @@ enum Socket {
     /// A listening socket. The first one of an address binds alone, so that a port in use is an error and never shared
     /// with a stranger; it allows sharing before it listens, and the other workers' sockets then join it.
     static func listening(on endpoint: Endpoint, joining: Bool) throws(SystemError) -> Descriptor {
+        guard let ip = endpoint.address else { throw SystemError(call: "bind", code: EAFNOSUPPORT) }
         let address = SocketAddress(endpoint)
         let number = clinux_stream_socket(address.family)
         guard number >= 0 else { throw .last("socket") }
         let socket = Descriptor(owning: number)
         set(number, SOL_SOCKET, SO_REUSEADDR, 1)
         set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-        if !endpoint.address.isIPv4 {
-            set(number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, endpoint.address.isUnspecified ? 0 : 1)
-        }
+        if !ip.isIPv4 { set(number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, ip.isUnspecified ? 0 : 1) }
         if joining { set(number, SOL_SOCKET, SO_REUSEPORT, 1) }
         let bound = unsafe address.withPointer { unsafe bind(number, $0, $1) }
         guard bound == 0 else { throw .last("bind") }
         if !joining { set(number, SOL_SOCKET, SO_REUSEPORT, 1) }
         guard listen(number, 4096) == 0 else { throw .last("listen") }
         return socket
+    }
+
+    /// A socket that listens at a path. Of a process that has gone the file is left; one that is in use is an error.
+    /// - Parameter mode: who may connect (chmod(2)).
+    static func listening(at path: String, mode: UInt32) throws(SystemError) -> Descriptor {
+        let endpoint = Endpoint.unix(path)
+        let address = SocketAddress(endpoint)
+        let number = clinux_stream_socket(AF_UNIX)
+        guard number >= 0 else { throw .last("socket") }
+        let socket = Descriptor(owning: number)
+        if unsafe address.withPointer({ unsafe bind(number, $0, $1) }) != 0 {
+            guard errno == EADDRINUSE else { throw .last("bind") }
+            guard isAbandoned(endpoint), unsafe unlink(path) == 0,
+                unsafe address.withPointer({ unsafe bind(number, $0, $1) }) == 0
+            else { throw SystemError(call: "bind", code: EADDRINUSE) }
+        }
+        // Nobody can connect before it listens.
+        guard unsafe chmod(path, mode) == 0 else { throw .last("chmod") }
+        guard listen(number, 4096) == 0 else { throw .last("listen") }
+        return socket
+    }
+
+    /// Nobody listens at this path any more: a connection is refused, which no full line and no other file does.
+    private static func isAbandoned(_ endpoint: Endpoint) -> Bool {
+        do throws(SystemError) {
+            _ = try connecting(to: endpoint)
+            return false
+        } catch {
+            return error.code == ECONNREFUSED
+        }
     }
 
     /// Lets a listening socket finish the connections that have begun, and begin no more.
@@ -69,7 +98,7 @@ enum Socket {
         let number = clinux_stream_socket(address.family)
         guard number >= 0 else { throw .last("socket") }
         let socket = Descriptor(owning: number)
-        set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+        if address.family != AF_UNIX { set(number, Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
         while true {
             let result = unsafe address.withPointer { unsafe connect(number, $0, $1) }
             if result == 0 || errno == EINPROGRESS { return socket }

@@ -28,7 +28,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
 
     /// This machine, or this process, has nothing left to do it with: that says nothing about who is on the other side.
     public var isOwnNeed: Bool {
-        [Self.tooManyFiles, Self.fileTableFull, Self.noMemory, Self.noBuffers].contains(code)
+        [Self.tooManyFiles, Self.fileTableFull, Self.noMemory, Self.noBuffers, Self.noPorts].contains(code)
     }
 
     public static let connectionReset = ECONNRESET
@@ -39,5 +39,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     public static let fileTableFull = ENFILE
     public static let noMemory = ENOMEM
     public static let noBuffers = ENOBUFS
+    /// Of connect(2): every local port towards that address is taken.
+    public static let noPorts = EADDRNOTAVAIL
     public static let connectionAborted = ECONNABORTED
 }

@@ -13,6 +13,8 @@ public struct Stream {
     /// The peer has finished sending, or the connection failed: bytes before that may still be there to read.
     public private(set) var isEnding = false
     public private(set) var hasFailed = false
+    /// Neither side can send any more: of a peer that was not told to finish, it has gone.
+    public private(set) var isOver = false
 
     public init(_ socket: SocketID) { self.socket = socket }
 
@@ -25,6 +27,7 @@ public struct Stream {
             mayRead = true
         }
         if readiness.contains(.failed) { hasFailed = true }
+        if !readiness.isDisjoint(with: [.hungUp, .failed]) { isOver = true }
     }
 
     /// Reads once into the free end of `buffer`, which has one.

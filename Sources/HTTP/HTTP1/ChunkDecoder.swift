@@ -9,6 +9,8 @@ public struct ChunkDecoder: Sendable, BitwiseCopyable {
         case data(Int)
         /// All bytes that can be used now are consumed.
         case incomplete
+        /// Bytes of the trailer section's fields, which are consumed: one line, or a part of one.
+        case trailers(Range<Int>)
         /// The last chunk and the trailer section are consumed.
         case end
     }
@@ -58,10 +60,27 @@ public struct ChunkDecoder: Sendable, BitwiseCopyable {
                 return .data(count)
             }
             if state == .done { return .end }
+            if isInTrailer(bytes[position]) {
+                let start = position
+                repeat {
+                    try step(bytes[position])
+                    position += 1
+                } while position < bytes.count && state != .trailerStart
+                return .trailers(start..<position)
+            }
             try step(bytes[position])
             position += 1
         }
         return state == .done ? .end : .incomplete
+    }
+
+    /// The next byte belongs to a field, not to the section's end.
+    private func isInTrailer(_ byte: UInt8) -> Bool {
+        switch state {
+        case .trailerStart: byte != 0x0d
+        case .trailerName, .trailerValue, .trailerFeed: true
+        case _: false
+        }
     }
 
     private mutating func step(_ byte: UInt8) throws(ProtocolError) {
@@ -135,7 +154,7 @@ public struct ChunkDecoder: Sendable, BitwiseCopyable {
         }
     }
 
-    /// Trailer fields are checked as fields are, and dropped (RFC 9110, 6.5.1 allows it).
+    /// Trailer fields are checked as fields are; which of them pass is decided elsewhere.
     private mutating func stepTrailers(_ byte: UInt8) throws(ProtocolError) {
         trailersLength += 1
         guard trailersLength <= limits.trailers else { throw .trailersTooLarge }

@@ -113,13 +113,29 @@ enum FieldParser {
             if !isKnown { head.hasUnknownExpectation = true }
         case .keepAlive:
             ByteScan.forEachElement(bytes, slot.value) { noteKeepAlive($0, bytes, in: &head) }
-        case .other, .host, .expect, .date, .forwarded, .http2Settings, .idempotencyKey, .maxForwards,
+        case .te where isRequest:
+            ByteScan.forEachElement(bytes, slot.value) {
+                if ByteScan.equal(bytes, $0, ignoringCaseOf: "trailers") { head.acceptsTrailers = true }
+            }
+        case .contentType where !isRequest:
+            head.isEventStream = isEventStream(bytes, slot.value)
+        case .other, .host, .expect, .contentType, .date, .forwarded, .http2Settings, .idempotencyKey, .maxForwards,
             .proxyAuthenticate,
             .proxyAuthorization,
             .proxyConnection, .te, .trailer, .upgrade, .via, .xForwardedFor, .xForwardedHost, .xForwardedProto,
             .xForwardedOther, .xRealIP, .xRequestID:
             break
         }
+    }
+
+    /// `text/event-stream`, whatever its parameters.
+    private static func isEventStream(_ bytes: Span<UInt8>, _ value: ByteRange) -> Bool {
+        let count = "text/event-stream".utf8.count
+        guard value.count >= count, bytes[value.start] | 0x20 == UInt8(ascii: "t"),
+            ByteScan.equal(bytes, ByteRange(start: value.start, count: count), ignoringCaseOf: "text/event-stream")
+        else { return false }
+        return value.count == count || bytes[value.start + count] == UInt8(ascii: ";")
+            || ByteScan.isBlank(bytes[value.start + count])
     }
 
     /// Only `chunked`, once and alone. Well-formed but unknown codings are told from nonsense, because they have an

@@ -4,19 +4,21 @@
 /// Writes HTTP/1.1 heads piece by piece into the caller's buffer (RFC 9112, 2.1).
 public enum HeadWriter {
     /// `method target HTTP/1.1`; an empty target stands for `/`.
+    /// - Parameter prefix: bytes that are taken off the target's beginning.
     public static func requestLine(
-        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, without prefix: Int = 0, to output: inout OutputSpan<UInt8>
     ) {
         output.put(bytes.extracting(head.methodName.indices))
         output.put(0x20)
+        let target = ByteRange(start: head.target.start + prefix, count: head.target.count - prefix)
         // An absolute-form target may lack its path: "/" then; OPTIONS asks about the server itself (RFC 9112, 3.2.4).
-        if head.target.isEmpty {
-            output.put(head.method == .options ? "*" : "/")
-        } else if bytes[head.target.start] == UInt8(ascii: "?") {
+        if target.isEmpty {
+            output.put(head.method == .options && prefix == 0 ? "*" : "/")
+        } else if bytes[target.start] == UInt8(ascii: "?") {
             output.put(UInt8(ascii: "/"))
-            output.put(bytes.extracting(head.target.indices))
+            output.put(bytes.extracting(target.indices))
         } else {
-            output.put(bytes.extracting(head.target.indices))
+            output.put(bytes.extracting(target.indices))
         }
         output.put(" HTTP/1.1\r\n")
     }
@@ -34,13 +36,17 @@ public enum HeadWriter {
 
     /// Every field of `head` that goes on to the next hop, except those in `dropped`: neither those that speak of this
     /// connection, nor those that Connection names, nor framing (RFC 9110, 7.6.1).
+    /// - Parameters:
+    ///   - others: further names that do not pass.
+    ///   - hasTrailers: a trailer section may follow, and Trailer says what stands in it (RFC 9110, 6.6.2).
     public static func fields(
-        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, except dropped: FieldNames, underscores: Bool,
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, except dropped: FieldNames,
+        others: FieldNameList? = nil, underscores: Bool, hasTrailers: Bool = false,
         to output: inout OutputSpan<UInt8>
     ) {
-        let never = dropped.union(connectionFields)
-        guard !head.connection.contains(.others) else {
-            return unnamedFields(head, bytes, except: never, underscores: underscores, to: &output)
+        let never = dropped.union(hasTrailers ? connectionFieldsButTrailer : connectionFields)
+        guard others == nil, !head.connection.contains(.others) else {
+            return unnamedFields(head, bytes, except: never, others, underscores: underscores, to: &output)
         }
         for index in 0..<head.fieldCount {
             let field = head.field(index)
@@ -49,22 +55,25 @@ public enum HeadWriter {
         }
     }
 
-    /// The same, without the fields that Connection names. By itself, because most heads name none and the names take room.
+    /// The same, without the fields that Connection or the configuration names. By itself, because most heads name none and
+    /// the names take room.
     @inline(never)
     private static func unnamedFields(
-        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, except never: FieldNames, underscores: Bool,
-        to output: inout OutputSpan<UInt8>
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, except never: FieldNames, _ others: FieldNameList?,
+        underscores: Bool, to output: inout OutputSpan<UInt8>
     ) {
         let named = ConnectionNames(head, bytes)
         for index in 0..<head.fieldCount {
             let field = head.field(index)
             if never.contains(field.known) || field.hasUnderscore && !underscores { continue }
             if !protected.contains(field.known), named.contains(field.name, head, bytes) { continue }
+            if let others, others.contains(bytes, field.name) { continue }
             put(field, bytes, to: &output)
         }
     }
 
-    private static func put(_ field: FieldSlot, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>) {
+    /// Writes one field line of `head` as it is.
+    public static func put(_ field: FieldSlot, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>) {
         output.put(bytes.extracting(field.name.indices))
         output.put(": ")
         output.put(bytes.extracting(field.value.indices))
@@ -113,11 +122,14 @@ public enum HeadWriter {
     }
 
     public static let lastChunk: StaticString = "0\r\n\r\n"
+    /// The same before a trailer section.
+    public static let lastSize: StaticString = "0\r\n"
 
     /// Fields that belong to one connection or one framing, and are made anew for the next.
     private static let connectionFields = FieldNames(
         .connection, .keepAlive, .proxyConnection, .te, .trailer, .transferEncoding, .upgrade, .http2Settings,
         .contentLength, .proxyAuthenticate, .proxyAuthorization)
+    private static let connectionFieldsButTrailer = connectionFields.subtracting(FieldNames(.trailer))
 
     /// Names that no Connection field may take away: losing them would change what the message means.
     private static let protected = FieldNames(

@@ -3,7 +3,8 @@
 /// A field name ballast acts upon; every other name is `other`. Names compare without case (RFC 9110, 5.1).
 public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case other
-    case connection, contentLength, date, expect, forwarded, host, http2Settings, idempotencyKey, keepAlive, maxForwards
+    case connection, contentLength, contentType, date, expect, forwarded, host, http2Settings, idempotencyKey,
+        keepAlive, maxForwards
     case proxyAuthenticate, proxyAuthorization, proxyConnection, te, trailer, transferEncoding, upgrade, via
     case xForwardedFor, xForwardedHost, xForwardedProto, xRealIP, xRequestID
     /// Any further name that begins with `X-Forwarded-`: servers believe Port, Prefix, Scheme and others too.
@@ -15,6 +16,7 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .other: ""
         case .connection: "Connection"
         case .contentLength: "Content-Length"
+        case .contentType: "Content-Type"
         case .date: "Date"
         case .expect: "Expect"
         case .forwarded: "Forwarded"
@@ -65,6 +67,7 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case (10, UInt8(ascii: "k")): .keepAlive
         case (12, UInt8(ascii: "x")): .xRequestID
         case (12, UInt8(ascii: "m")): .maxForwards
+        case (12, UInt8(ascii: "c")): .contentType
         case (14, UInt8(ascii: "c")): .contentLength
         case (14, UInt8(ascii: "h")): .http2Settings
         case (15, UInt8(ascii: "x")): .xForwardedFor
@@ -76,6 +79,35 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case (18, UInt8(ascii: "p")): .proxyAuthenticate
         case (19, UInt8(ascii: "p")): .proxyAuthorization
         default: .other
+        }
+    }
+}
+
+/// Field names by their bytes, whatever they are: those of the configuration.
+public struct FieldNameList: Sendable {
+    private let names: [[UInt8]]
+    /// Those of them that ballast itself acts upon.
+    public let known: FieldNames
+
+    public init(_ names: [String]) {
+        self.names = names.map { Array($0.utf8) }
+        var known = FieldNames()
+        for name in self.names {
+            let found = FieldName.classify(name.span, ByteRange(start: 0, count: name.count))
+            // One of many is not all of them.
+            if found != .xForwardedOther { known.formUnion(FieldNames(found)) }
+        }
+        known.remove(FieldNames(.other))
+        self.known = known
+    }
+
+    /// Whether the name at `range` is one of them, without case.
+    public func contains(_ bytes: Span<UInt8>, _ range: ByteRange) -> Bool {
+        names.contains { name in
+            guard name.count == range.count else { return false }
+            for index in name.indices
+            where ByteScan.lowercased(name[index]) != ByteScan.lowercased(bytes[range.start + index]) { return false }
+            return true
         }
     }
 }

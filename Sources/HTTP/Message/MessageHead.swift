@@ -67,6 +67,10 @@ public struct MessageHead: ~Copyable, Sendable {
     public internal(set) var isChunked = false
     public internal(set) var connection: ConnectionOptions = []
     public internal(set) var expectsContinue = false
+    /// The client takes trailers (`TE: trailers`; RFC 9110, 10.1.4).
+    public internal(set) var acceptsTrailers = false
+    /// The response is a stream of server-sent events.
+    public internal(set) var isEventStream = false
     public internal(set) var present: FieldNames = []
     /// Seconds of a response's `Keep-Alive: timeout=`, when it says so.
     public internal(set) var keepAliveSeconds: Int?
@@ -106,6 +110,8 @@ public struct MessageHead: ~Copyable, Sendable {
         isChunked = false
         connection = []
         expectsContinue = false
+        acceptsTrailers = false
+        isEventStream = false
         present = []
         keepAliveSeconds = nil
         maxForwards = nil

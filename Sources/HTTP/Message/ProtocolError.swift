@@ -12,6 +12,8 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
     case malformedTransferEncoding, unknownTransferCoding, transferEncodingInOldVersion
     case malformedChunk, chunkLineTooLong, chunkExtensionsTooLong, trailersTooLarge, bodyTooLarge
     case malformedStatusLine, unexpectedSwitch, tooManyInterimResponses
+    /// Of a connection, not of a message.
+    case malformedProxyHeader
 
     /// Status of the answer to a client (`configuration`: answers of ballast's own).
     public var status: Int {
@@ -31,6 +33,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
             .transferEncodingInOldVersion, .malformedChunk, .chunkLineTooLong, .chunkExtensionsTooLong,
             .trailersTooLarge:
             400
+        case .malformedProxyHeader: 400
         case .malformedStatusLine, .unexpectedSwitch, .tooManyInterimResponses: 502
         }
     }
@@ -68,7 +71,8 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .trailersTooLarge: "the trailer section is larger than trailers-limit"
         case .bodyTooLarge: "the body is larger than body-limit"
         case .malformedStatusLine: "the status line is not valid (RFC 9112, 4)"
-        case .unexpectedSwitch: "101 came without a request to upgrade (RFC 9110, 15.2.2)"
+        case .unexpectedSwitch: "101 came without a request to upgrade, or for another protocol (RFC 9110, 15.2.2)"
+        case .malformedProxyHeader: "a header of the PROXY protocol is expected first"
         case .tooManyInterimResponses: "too many interim responses"
         }
     }

@@ -11,7 +11,7 @@ import socket
 import sys
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 name = sys.argv[1]
@@ -149,6 +149,24 @@ async def endless(ident: str):
             left.append(ident)
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+@app.websocket("/ws/{ident}")
+async def echo_messages(socket: WebSocket, ident: str):
+    """Sends every message back, and keeps a note of the end."""
+    await socket.accept(subprotocol="chat" if "chat" in socket.scope["subprotocols"] else None)
+    try:
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                left.append(ident)
+                return
+            if (text := message.get("text")) is not None:
+                await socket.send_text(f"{name}: {text}")
+            else:
+                await socket.send_bytes(message["bytes"])
+    except WebSocketDisconnect:
+        left.append(ident)
 
 
 @app.get("/books")

@@ -95,6 +95,9 @@ final class ClientConnection {
         }
     }
 
+    /// All that it will ever send was read.
+    private var hasFinished: Bool { wire.stream.isEnding && !wire.stream.mayRead && wire.inputCount == 0 }
+
     /// Whether nobody is left to read an answer. A client that has finished sending counts as gone, because who hangs up does
     /// no more than that; unless the configuration says that it may still read.
     private var hasLeft: Bool {
@@ -103,7 +106,7 @@ final class ClientConnection {
 
     /// Whether a request that ends now may be followed by another.
     var mayPersist: Bool {
-        !worker.isWindingDown && !listener.isRetired && !wire.stream.isEnding
+        !worker.isWindingDown && !listener.isRetired && !hasFinished
             && requests < worker.plan.traffic.requestsPerConnection
     }
 

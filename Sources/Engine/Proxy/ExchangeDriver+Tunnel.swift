@@ -32,8 +32,12 @@ extension ExchangeDriver {
         if responsePump.received > before.1 { server.server.metrics.lastByte = worker.now }
         if (requestPump.received, responsePump.received) != before { tell(.tunnelBytes) }
         switch (requestFlow, responseFlow) {
-        case (.done, .done), (.sourceFailed, _), (_, .sinkFailed):
-            // A client that goes without a word ends its tunnel as well as one that says so.
+        case (.done, .done):
+            tell(.responseEnded)
+        case (.sourceFailed, _), (_, .sinkFailed):
+            // A client that goes without a word ends its tunnel as well as one that says so; the server is told how.
+            server.close(worker, resetting: true)
+            self.server = nil
             tell(.responseEnded)
         case (.sinkFailed, _) where responsePump.isSourceDone:
             tell(.responseEnded)

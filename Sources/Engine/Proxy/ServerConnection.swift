@@ -76,14 +76,15 @@ final class ServerConnection {
         if state == .kept { close(worker) }
     }
 
-    func close(_ worker: Worker) {
+    /// - Parameter resetting: the server sees that this was no proper end.
+    func close(_ worker: Worker, resetting: Bool = false) {
         if state == .kept {
             server.idle.remove(self)
             metrics.counters.add(.connectionsUnkept)
         }
         metrics.counters.add(.connectionsClosed)
         driver = nil
-        wire.close(resetting: false, worker.loop)
+        wire.close(resetting: resetting, worker.loop)
         worker.servers.remove(token)
     }
 }

@@ -34,6 +34,8 @@ enum Socket {
         let socket = Descriptor(owning: number)
         if unsafe address.withPointer({ unsafe bind(number, $0, $1) }) != 0 {
             guard errno == EADDRINUSE else { throw .last("bind") }
+            // Connections to other files are refused as well.
+            guard isSocket(path) else { throw SystemError(call: "bind", code: EEXIST) }
             guard isAbandoned(endpoint), unsafe unlink(path) == 0,
                 unsafe address.withPointer({ unsafe bind(number, $0, $1) }) == 0
             else { throw SystemError(call: "bind", code: EADDRINUSE) }
@@ -44,7 +46,12 @@ enum Socket {
         return socket
     }
 
-    /// Nobody listens at this path any more: a connection is refused, which no full line and no other file does.
+    private static func isSocket(_ path: String) -> Bool {
+        var about = stat()
+        return unsafe lstat(path, &about) == 0 && about.st_mode & S_IFMT == S_IFSOCK
+    }
+
+    /// Nobody listens at this path any more: a connection is refused, which a full line does not do.
     private static func isAbandoned(_ endpoint: Endpoint) -> Bool {
         do throws(SystemError) {
             _ = try connecting(to: endpoint)

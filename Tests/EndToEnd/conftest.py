@@ -20,15 +20,15 @@ patience = 30
 for_json = {"Accept": "application/json"}
 
 
-def wait_until(condition, what):
+def wait_until(condition, what, most=patience):
     """Waits for something that must come; fails loudly if it does not."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + most
     while time.monotonic() < deadline:
         value = condition()
         if value:
             return value
         time.sleep(0.01)
-    pytest.fail(f"waited {patience} s in vain for {what}")
+    pytest.fail(f"waited {most} s in vain for {what}")
 
 
 class Process:
@@ -115,9 +115,13 @@ class Ballast:
                    f"the end of a reload in {self.process.lines[before:]}")
         return list(self.process.lines[before:])
 
+    def page(self, path):
+        """The text of a page of ballast's own."""
+        return requests.get(self.stats + path, timeout=patience).text
+
     def metrics(self):
         """Every sample by its name with labels."""
-        text = requests.get(self.stats + "/metrics", timeout=patience).text
+        text = self.page("/metrics")
         samples = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in samples}
 

@@ -157,13 +157,21 @@ enum Socket {
         return unsafe recv(number, &byte, 1, Int32(MSG_PEEK)) >= 0 || errno != EAGAIN
     }
 
-    /// RFC 5482's user timeout, which accepted sockets inherit; it counts while a window stays closed, too.
+    /// RFC 5482's user timeout, which accepted sockets inherit; it counts while a window stays closed, and while probes (RFC
+    /// 9293, 3.8.4) stay unanswered, too.
     static func limitDelivery(_ number: Int32, milliseconds: Int32) {
         set(number, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, milliseconds)
+        // Who waits for an answer sends nothing, and neither do we: only a probe finds out that the machine has gone. The
+        // user timeout decides how long one may stay unanswered.
+        set(number, SOL_SOCKET, SO_KEEPALIVE, 1)
+        set(number, Int32(IPPROTO_TCP), TCP_KEEPIDLE, max(1, min(probeTime, milliseconds / 2000)))
+        set(number, Int32(IPPROTO_TCP), TCP_KEEPINTVL, 5)
         // What waits for a reader waits at the server, and not in megabytes for each client with the system.
         set(number, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, unsentLimit)
     }
 
+    /// Seconds of silence after which a peer is asked whether it is still there.
+    private static let probeTime: Int32 = 30
     /// Bytes that may wait to be sent on an accepted connection.
     private static let unsentLimit: Int32 = 256 << 10
 

@@ -23,8 +23,8 @@ public enum Forwarding {
     /// Bytes that `request` and `response` may add to a head beyond what the original's fields take.
     public static let addition = 2048
 
-    /// What is special about one request's head; of most nothing is.
-    public struct RequestChanges: Sendable {
+    /// What is special about one request's head; of most nothing is, and they have none.
+    public final class RequestChanges {
         /// The client that a trusted peer speaks for.
         public var client: [UInt8]?
         /// The one protocol that the server may switch to; empty for none.
@@ -44,12 +44,12 @@ public enum Forwarding {
     ///   - requestID: see `RequestID`.
     public static func request(
         _ head: borrowing MessageHead, _ bytes: Span<UInt8>, framing: BodyFraming, client: ClientIdentity,
-        server: [UInt8], requestID: Span<UInt8>, settings: FieldSettings, changes: borrowing RequestChanges,
+        server: [UInt8], requestID: Span<UInt8>, settings: FieldSettings, changes: RequestChanges?,
         to output: inout OutputSpan<UInt8>
     ) {
-        HeadWriter.requestLine(head, bytes, without: changes.prefix, to: &output)
+        HeadWriter.requestLine(head, bytes, without: changes?.prefix ?? 0, to: &output)
         let host = head.effectiveHost
-        if changes.edits?.setsHost != true {
+        if changes?.edits?.setsHost != true {
             HeadWriter.field(.host, host.isEmpty ? server.span : bytes.extracting(host.indices), to: &output)
         }
         var replaced = FieldNames(.host, .xForwardedFor, .xRequestID, .expect)
@@ -60,9 +60,9 @@ public enum Forwarding {
             replaced.formUnion(FieldNames(.forwarded))
         }
         HeadWriter.fields(
-            head, bytes, except: replaced, others: changes.edits?.dropped, underscores: settings.passesUnderscores,
+            head, bytes, except: replaced, others: changes?.edits?.dropped, underscores: settings.passesUnderscores,
             hasTrailers: framing == .chunked, to: &output)
-        let unwanted = changes.edits?.dropped.known ?? []
+        let unwanted = changes?.edits?.dropped.known ?? []
         if !unwanted.contains(.xForwardedFor) { forwardedFor(head, bytes, client, to: &output) }
         let known = client.isTrusted ? head.present.union(unwanted) : unwanted
         if !known.contains(.xForwardedProto) {
@@ -72,7 +72,7 @@ public enum Forwarding {
             HeadWriter.field(.xForwardedHost, bytes.extracting(host.indices), to: &output)
         }
         if !known.contains(.xRealIP) {
-            if let address = changes.client {
+            if let address = changes?.client {
                 HeadWriter.field(.xRealIP, address.span, to: &output)
             } else if !client.address.isEmpty {
                 HeadWriter.field(.xRealIP, client.address.span, to: &output)
@@ -86,14 +86,8 @@ public enum Forwarding {
         }
         HeadWriter.maxForwards(head, to: &output)
         if settings.writesForwarded, !unwanted.contains(.forwarded) { forwarded(head, bytes, client, to: &output) }
-        if changes.prefix > 0 { strippedPrefix(head, bytes, changes, to: &output) }
-        if let edits = changes.edits, let values = changes.values { edits.write(values, to: &output) }
-        if !changes.upgrade.isEmpty {
-            output.put("Connection: upgrade\r\n")
-            HeadWriter.field(.upgrade, bytes.extracting(changes.upgrade.indices), to: &output)
-        } else if head.acceptsTrailers {
-            output.put("Connection: TE\r\nTE: trailers\r\n")
-        }
+        if let changes { special(head, bytes, changes, to: &output) }
+        if head.acceptsTrailers, changes?.upgrade.isEmpty != false { output.put("Connection: TE\r\nTE: trailers\r\n") }
         // An expectation without a body, or from HTTP/1.0, means nothing (RFC 9110, 10.1.1).
         if head.expectsContinue, framing != .none, head.version == .http11 { output.put("Expect: 100-continue\r\n") }
         HeadWriter.framing(framing, to: &output)
@@ -159,49 +153,63 @@ public enum Forwarding {
         output.put(head.hasSecureScheme ? ";proto=https\r\n" : ";proto=http\r\n")
     }
 
-    /// What servers need to make links that lead back.
-    private static func strippedPrefix(
-        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, _ changes: borrowing RequestChanges,
+    /// The fields that few requests get.
+    private static func special(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, _ changes: RequestChanges,
         to output: inout OutputSpan<UInt8>
     ) {
-        output.put("X-Forwarded-Prefix: ")
-        output.put(bytes.extracting(head.target.start..<head.target.start + changes.prefix))
-        output.put("\r\n")
+        if changes.prefix > 0 {
+            // What servers need to make links that lead back.
+            output.put("X-Forwarded-Prefix: ")
+            output.put(bytes.extracting(head.target.start..<head.target.start + changes.prefix))
+            output.put("\r\n")
+        }
+        if let edits = changes.edits, let values = changes.values { edits.write(values, to: &output) }
+        if !changes.upgrade.isEmpty {
+            output.put("Connection: upgrade\r\n")
+            HeadWriter.field(.upgrade, bytes.extracting(changes.upgrade.indices), to: &output)
+        }
     }
 
     /// What the client is told about its connection.
     public enum Connection: Sendable { case keep, keepExplicitly, close, upgrade }
 
-    /// What a response gets besides its own fields; of most nothing.
-    public struct ResponseChanges: Sendable {
-        public var edits: FieldEdits?
-        public var values: FieldValues?
-        /// For X-Served-By.
-        public var servedBy: [UInt8]?
+    /// What a response gets and loses; most have none.
+    public final class ResponseChanges {
+        let edits: FieldEdits
+        let values: FieldValues
+        let servedBy: [UInt8]?
 
-        public init() {}
+        /// - Parameter servedBy: for X-Served-By; nil where that is not wanted.
+        public init(_ edits: FieldEdits, _ values: FieldValues, servedBy: [UInt8]?) {
+            self.edits = edits
+            self.values = values
+            self.servedBy = servedBy
+        }
     }
 
     /// Writes the head of the final response for the client.
     /// - Parameter date: an IMF-fixdate (RFC 9110, 5.6.7) for responses without one.
     public static func response(
         _ head: borrowing MessageHead, _ bytes: Span<UInt8>, framing: BodyFraming, requestID: Span<UInt8>,
-        date: Span<UInt8>, connection: Connection, changes: borrowing ResponseChanges,
+        date: Span<UInt8>, connection: Connection, changes: ResponseChanges?,
         to output: inout OutputSpan<UInt8>
     ) {
         HeadWriter.statusLine(head, bytes, to: &output)
         HeadWriter.fields(
-            head, bytes, except: FieldNames(.xRequestID), others: changes.edits?.dropped, underscores: true,
+            head, bytes, except: FieldNames(.xRequestID), others: changes?.edits.dropped, underscores: true,
             hasTrailers: framing == .chunked, to: &output)
-        let unwanted = changes.edits?.dropped.known ?? []
+        let unwanted = changes?.edits.dropped.known ?? []
         if !head.present.union(unwanted).contains(.date) { HeadWriter.field(.date, date, to: &output) }
         if !unwanted.contains(.xRequestID) { HeadWriter.field(.xRequestID, requestID, to: &output) }
-        if let servedBy = changes.servedBy {
-            output.put("X-Served-By: ")
-            output.put(servedBy.span)
-            output.put("\r\n")
+        if let changes {
+            if let servedBy = changes.servedBy {
+                output.put("X-Served-By: ")
+                output.put(servedBy.span)
+                output.put("\r\n")
+            }
+            changes.edits.write(changes.values, to: &output)
         }
-        if let edits = changes.edits, let values = changes.values { edits.write(values, to: &output) }
         HeadWriter.framing(framing, to: &output)
         if framing == .none, let length = head.contentLength, head.status >= 200, head.status != 204 {
             // No body follows, but the length is part of the answer to HEAD and of 304, and 0 ends the rest.

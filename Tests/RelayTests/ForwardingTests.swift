@@ -13,12 +13,12 @@ private func head(_ bytes: [UInt8]) throws -> MessageHead {
 /// The request as it leaves, line by line.
 private func forwarded(
     _ text: String, _ client: ClientIdentity, writesForwarded: Bool = false,
-    change: (inout Forwarding.RequestChanges) -> Void = { _ in }
+    change: (Forwarding.RequestChanges) -> Void = { _ in }
 ) throws -> [String] {
     let bytes = Array(text.utf8)
     let head = try head(bytes)
-    var changes = Forwarding.RequestChanges()
-    change(&changes)
+    let changes = Forwarding.RequestChanges()
+    change(changes)
     let settings = FieldSettings(via: [], passesUnderscores: false, writesForwarded: writesForwarded)
     let written = [UInt8](capacity: 4096) { output in
         Forwarding.request(

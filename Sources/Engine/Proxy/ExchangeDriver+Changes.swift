@@ -12,16 +12,16 @@ extension ExchangeDriver {
     }
 
     func forgetChanges() {
-        changes = Forwarding.RequestChanges()
+        changes = nil
         requester = nil
-        hasChanges = false
         isTunnel = false
         hasFinishedRequest = false
         hasFinishedResponse = false
     }
 
     func prepareChanges(_ client: ClientConnection) {
-        hasChanges = true
+        let changes = Forwarding.RequestChanges()
+        self.changes = changes
         guard let bytes = requestBytes else { return }
         let isTrusted = client.identity.isTrusted && requestHead.present.contains(.xForwardedFor)
         bytes.withBytes { bytes in
@@ -98,7 +98,7 @@ extension ExchangeDriver {
 
     /// The server's 101 names the one protocol that it was offered, and no other.
     func hasSwitchedAsOffered(_ response: Span<UInt8>) -> Bool {
-        guard !changes.upgrade.isEmpty, responseHead.connection.contains(.upgrade) else { return false }
+        guard let changes, !changes.upgrade.isEmpty, responseHead.connection.contains(.upgrade) else { return false }
         let offered = requestText(changes.upgrade)
         var named = 0
         var isOffered = true

@@ -14,7 +14,7 @@ extension ExchangeDriver {
         let authority = server.server.shared.authority
         let fields = plan.traffic.fields
         let framing = BodyFraming(request: requestHead)
-        if changes.edits != nil { changes.values = fieldValues() }
+        if let changes, changes.edits != nil { changes.values = fieldValues() }
         let output = server.wire.outputBlock(worker.loop)
         bytes.withBytes { bytes in
             withRequestID(bytes) { id in
@@ -203,7 +203,7 @@ extension ExchangeDriver {
         server.wire.consume(responseHead.byteCount, worker.loop)
         requestPump.dropKept()
         responsePump = BodyPump(framing, leaving: leavingFraming, chunks: plan.traffic.chunkLimits)
-        responsePump.trailerRule = plan.responseTrailers
+        if framing == .chunked { responsePump.trailerRule = plan.responseTrailers }
         if responseHead.isEventStream { responsePump.events = EventCounter() }
         times.headArrived = true
         pumpBody(server)
@@ -212,11 +212,8 @@ extension ExchangeDriver {
     /// Writes the head that stands at the front of the server's input for the client.
     func writeResponseHead(framing: BodyFraming, connection: Forwarding.Connection) {
         guard let input = server?.wire.input, let client else { return }
-        var changes = Forwarding.ResponseChanges()
-        if let edits = plan.responseEdits {
-            changes.edits = edits
-            changes.values = fieldValues()
-            if plan.settings.servedBy { changes.servedBy = servedBy }
+        let changes = plan.responseEdits.map {
+            Forwarding.ResponseChanges($0, fieldValues(), servedBy: plan.settings.servedBy ? servedBy : nil)
         }
         let output = client.wire.outputBlock(worker.loop)
         let date = worker.date

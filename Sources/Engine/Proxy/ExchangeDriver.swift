@@ -46,9 +46,8 @@ final class ExchangeDriver {
     var hasInterim = false
     var hasContinued = false
     var pace = ClientPace()
-    /// What is special about this request.
-    var changes = Forwarding.RequestChanges()
-    var hasChanges = false
+    /// What is special about this request, if anything is.
+    var changes: Forwarding.RequestChanges?
     /// The client that a trusted peer speaks for; nil where that is the peer itself.
     var requester: ClientIdentity?
     /// Both sides have switched to another protocol, and which of them was told that the other has finished.
@@ -77,7 +76,7 @@ final class ExchangeDriver {
     func begin(_ client: ClientConnection) {
         self.client = client
         times = ExchangeTimes(began: client.requestBegan)
-        if hasChanges { forgetChanges() }
+        if changes != nil { forgetChanges() }
         takeHead(client)
         let framing = BodyFraming(request: requestHead)
         hasInterim = false
@@ -95,7 +94,7 @@ final class ExchangeDriver {
         if case .length(let count) = framing, count > limit { failure = failure ?? .tooLarge }
         requestPump = BodyPump(framing, leaving: framing, chunks: traffic.chunkLimits, limit: limit)
         if needsChanges(client) { prepareChanges(client) }
-        requestPump.trailerRule = plan.requestTrailers
+        if framing == .chunked { requestPump.trailerRule = plan.requestTrailers }
         metrics.counters.add(.requests)
         if let failure {
             tell(.clientFailed(failure))

@@ -42,11 +42,18 @@ public enum ByteScan {
 
     /// The first index of a line feed at or after `start`; nil when there is none.
     public static func firstLineFeed(in bytes: Span<UInt8>, from start: Int) -> Int? {
-        let ones: UInt64 = 0x0101_0101_0101_0101
+        let tops: UInt64 = 0x8080_8080_8080_8080
         var index = start
+        // Events are a few hundred bytes: four words at a time, until one of them may hold it.
+        while index + 32 <= bytes.count {
+            let marks =
+                lineFeeds(load(bytes, at: index)) | lineFeeds(load(bytes, at: index + 8))
+                | lineFeeds(load(bytes, at: index + 16)) | lineFeeds(load(bytes, at: index + 24))
+            if marks & tops != 0 { break }
+            index += 32
+        }
         while index + 8 <= bytes.count {
-            let word = load(bytes, at: index) ^ (0x0a &* ones)
-            let found = (word &- ones) & ~word & 0x8080_8080_8080_8080
+            let found = lineFeeds(load(bytes, at: index)) & tops
             if found != 0 { return index + found.trailingZeroBitCount / 8 }
             index += 8
         }
@@ -55,6 +62,13 @@ public enum ByteScan {
             index += 1
         }
         return nil
+    }
+
+    /// Marks the top bit of each byte that is a line feed, the lowest one exactly.
+    private static func lineFeeds(_ word: UInt64) -> UInt64 {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let zeros = word ^ (0x0a &* ones)
+        return (zeros &- ones) & ~zeros
     }
 
     /// Whether the bytes of `range` are `text`, letters compared without case. `text` is ASCII.

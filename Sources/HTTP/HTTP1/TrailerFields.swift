@@ -17,7 +17,8 @@ public enum TrailerFields {
     /// Fields that frame, route, authenticate, or change how a message is to be read: nobody looks for them behind a body,
     /// and some who merge trailers into the head would believe them (RFC 9110, 6.5.1).
     private static let never: [StaticString] = [
-        "Authorization", "Cookie", "Set-Cookie", "WWW-Authenticate", "Content-Encoding", "Content-Range",
+        "Authorization", "Cookie", "Set-Cookie", "WWW-Authenticate", "Content-Type", "Content-Encoding",
+        "Content-Range",
         "Content-Location", "Content-Disposition", "Cache-Control", "Pragma", "Expires", "Age", "Location",
         "Retry-After", "Vary", "Warning", "Range", "If-Match", "If-None-Match", "If-Modified-Since",
         "If-Unmodified-Since", "If-Range",

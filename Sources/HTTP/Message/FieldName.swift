@@ -3,7 +3,7 @@
 /// A field name ballast acts upon; every other name is `other`. Names compare without case (RFC 9110, 5.1).
 public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case other
-    case connection, contentLength, contentType, date, expect, forwarded, host, http2Settings, idempotencyKey,
+    case connection, contentLength, date, expect, forwarded, host, http2Settings, idempotencyKey,
         keepAlive, maxForwards
     case proxyAuthenticate, proxyAuthorization, proxyConnection, te, trailer, transferEncoding, upgrade, via
     case xForwardedFor, xForwardedHost, xForwardedProto, xRealIP, xRequestID
@@ -16,7 +16,6 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .other: ""
         case .connection: "Connection"
         case .contentLength: "Content-Length"
-        case .contentType: "Content-Type"
         case .date: "Date"
         case .expect: "Expect"
         case .forwarded: "Forwarded"
@@ -67,7 +66,6 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case (10, UInt8(ascii: "k")): .keepAlive
         case (12, UInt8(ascii: "x")): .xRequestID
         case (12, UInt8(ascii: "m")): .maxForwards
-        case (12, UInt8(ascii: "c")): .contentType
         case (14, UInt8(ascii: "c")): .contentLength
         case (14, UInt8(ascii: "h")): .http2Settings
         case (15, UInt8(ascii: "x")): .xForwardedFor

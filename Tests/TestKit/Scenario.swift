@@ -49,6 +49,7 @@ public final class Scenario {
         settings.timeoutHead = .seconds(2)
         settings.timeoutKeepalive = .seconds(5)
         settings.timeoutClient = .seconds(2)
+        settings.servesHalfClosed = seed.chance(20)
         settings.maxConnections = isCrowded ? 1000 : seed.pick([3, 1000])
         settings.bodyBuffer = seed.pick([0, 1000, 1 << 20])
         settings.replayMemory = seed.pick([64 << 10, 64 << 20])
@@ -82,6 +83,7 @@ public final class Scenario {
         backend.timeoutConnect = .seconds(2)
         backend.timeoutResponse = .seconds(3)
         backend.timeoutIdle = .seconds(3)
+        backend.timeoutTunnel = .seconds(3)
         backend.healthEvery = .milliseconds(seed.pick(200...2000))
         backend.healthTimeout = .milliseconds(500)
         backend.health = seed.pick([.auto, .auto, .auto, .tcp, .off])
@@ -155,7 +157,14 @@ public final class Scenario {
             if seed.chance(10) { manners.readsSlowly = seed.pick(500...20_000) }
             if seed.chance(10) { manners.sendsSlowly = seed.pick(50...2000) }
             if seed.chance(10) { manners.malformed = seed.pick(Self.malformed) }
-            let requests = (0..<seed.pick(1...6)).map { makeRequest("c\(index)r\($0)") }
+            var requests = (0..<seed.pick(1...6)).map { makeRequest("c\(index)r\($0)") }
+            if seed.chance(15) {
+                // Nothing can be asked behind it.
+                var request = ScriptedRequest(nonce: "c\(index)t", method: "GET")
+                request.tunnelSize = seed.pick([0, 1, 5000, 300_000])
+                requests.append(request)
+                manners.pipelines = false
+            }
             let client = ScriptedClient(world, judge: judge, requests: requests, manners: manners)
             clients.append(client)
             world.schedule(after: moment(within: isCrowded ? 200 : 2000)) { client.start(Self.listener) }

@@ -13,6 +13,8 @@ public struct ScriptedRequest {
     public var isChunked = false
     public var expectsContinue = false
     public var isKeyed = false
+    /// Bytes to send through a tunnel; nil asks for none.
+    public var tunnelSize: Int?
 
     public init(nonce: String, method: String) {
         self.nonce = nonce
@@ -22,6 +24,10 @@ public struct ScriptedRequest {
     var bytes: [UInt8] {
         var text =
             "\(method) /\(nonce)/\(answerSize)/\(kind)/\(bodySize ?? 0) HTTP/1.1\r\nHost: model.test\r\nConnection: x-drop\r\nX-Drop: 1\r\n"
+        if tunnelSize != nil {
+            return Array(
+                "GET /\(nonce)/0/tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n".utf8)
+        }
         if isKeyed { text += "Idempotency-Key: \(nonce)\r\n" }
         if expectsContinue { text += "Expect: 100-continue\r\n" }
         guard let bodySize else { return Array((text + "\r\n").utf8) }
@@ -85,6 +91,9 @@ public final class ScriptedClient: Peer {
     private var body: [UInt8] = []
     private var isSendingSlowly = false
     private var refusal: Int?
+    /// Both sides have switched; what comes back is kept.
+    private var isTunnel = false
+    private var echoed: [UInt8] = []
 
     public init(_ world: SimulatedWorld, judge: Judge, requests: [ScriptedRequest], manners: ClientManners) {
         self.world = world
@@ -149,6 +158,7 @@ public final class ScriptedClient: Peer {
     private func sendPiece(_ size: Int) {
         guard let side, !output.isEmpty else {
             isSendingSlowly = false
+            if isTunnel { finishTunnel() }
             return
         }
         isSendingSlowly = true
@@ -173,10 +183,11 @@ public final class ScriptedClient: Peer {
         read()
     }
 
-    public func mayWrite(_ side: Side) { flush() }
+    public func mayWrite(_ side: Side) { isTunnel ? sendTunnel() : flush() }
 
     public func finished(_ side: Side) {
         bytes += side.take()
+        if isTunnel { return endTunnel(side) }
         read()
         if isReadingBody, framing == .untilClose { endAnswer() }
         connectionEnded()
@@ -198,14 +209,63 @@ public final class ScriptedClient: Peer {
 
     private func connectionEnded() {
         isOver = true
-        if isReadingBody, let request = asked.first { outcomes[request.nonce] = .cut }
+        if isReadingBody || isTunnel, let request = asked.first { outcomes[request.nonce] = .cut }
         isReadingBody = false
+    }
+
+    // MARK: Tunnels
+
+    private func beginTunnel() {
+        isTunnel = true
+        guard let request = asked.first, let size = request.tunnelSize else {
+            return judge.complain("101 came to a request that did not ask for it")
+        }
+        output += OriginConversation.body(nonce: request.nonce, size: size, received: 0)
+        sendTunnel()
+    }
+
+    private func sendTunnel() {
+        flush()
+        finishTunnel()
+    }
+
+    /// All is said.
+    private func finishTunnel() {
+        if output.isEmpty, let side, !hasFinished {
+            hasFinished = true
+            side.finish()
+        }
+    }
+
+    private var hasFinished = false
+
+    /// The other side has finished, which it does when it has sent everything back.
+    private func endTunnel(_ side: Side) {
+        echoed += bytes
+        bytes = []
+        guard let request = asked.first else { return }
+        asked.removeFirst()
+        let expected = OriginConversation.body(nonce: request.nonce, size: request.tunnelSize ?? 0, received: 0)
+        if echoed != expected {
+            judge.complain(
+                "tunnel \(request.nonce) ended properly with \(echoed.count) bytes, \(expected.count) were sent")
+        }
+        outcomes[request.nonce] = .answered(status: 101)
+        world.note("tunnel \(request.nonce) \(echoed.count)")
+        isOver = true
+        side.close()
+        self.side = nil
     }
 
     // MARK: Answers
 
     private func read() {
         while !bytes.isEmpty, !isOver {
+            if isTunnel {
+                echoed += bytes
+                bytes = []
+                return
+            }
             if isReadingBody {
                 guard readBody() else { return }
                 endAnswer()
@@ -219,6 +279,10 @@ public final class ScriptedClient: Peer {
                 return close()
             }
             bytes.removeFirst(head.byteCount)
+            if head.status == 101 {
+                beginTunnel()
+                continue
+            }
             if head.status < 200 { continue }
             beginAnswer()
         }

@@ -3,45 +3,6 @@ public import Addresses
 import EventLoop
 import HTTP
 
-/// What a set of origins saw, and what was wrong with it.
-public final class Judge {
-    /// How often each nonce was begun by an origin.
-    public internal(set) var executions: [String: Int] = [:]
-    /// Breaches of what ballast promises.
-    public private(set) var complaints: [String] = []
-    /// Requests that origins of this judge work on, by origin.
-    var working: [String: Int] = [:]
-    public internal(set) var mostWorking: [String: Int] = [:]
-
-    public init() {}
-
-    public func complain(_ text: String) { complaints.append(text) }
-}
-
-/// How an origin behaves; fixed for its life unless the scenario changes it.
-public struct OriginProfile {
-    public var refuses = false
-    /// Percent of requests on which each fault happens.
-    public var resetBeforeAnswer = 0
-    public var resetInAnswer = 0
-    public var garbage = 0
-    public var closesAfterAnswer = 0
-    public var silent = 0
-    public var answersEarly = 0
-    /// Answers 503 without running the request, or 500 after running it.
-    public var refusesWork = 0
-    public var failsWork = 0
-    /// Requests at once that ballast may give it; nil is not judged.
-    public var maxconn: Int?
-    /// Milliseconds; nil thinks until the next full 10 ms.
-    public var thinkTime: ClosedRange<Int>? = 0...20
-
-    /// Bytes of an answer every 10 ms; nil sends as much as there is room for.
-    public var pace: Int?
-
-    public init() {}
-}
-
 /// One simulated origin; each connection is a `OriginConversation`.
 public final class ScriptedOrigin {
     public let endpoint: Endpoint
@@ -104,6 +65,9 @@ final class OriginConversation: Peer {
     private var resetAfter: Int?
     private var closesAfter = false
     private var isCounted = false
+    /// It has switched, and sends back what it gets.
+    private var isTunnel = false
+    private var hasPeerFinished = false
 
     init(_ origin: ScriptedOrigin) { self.origin = origin }
 
@@ -138,8 +102,24 @@ final class OriginConversation: Peer {
 
     func finished(_ side: Side) {
         guard !origin.isFrozen else { return }
+        if isTunnel {
+            // What came before the end is sent back first.
+            hasPeerFinished = true
+            bytes += side.take()
+            return echo()
+        }
         count(working: false)
         side.close()
+    }
+
+    private func echo() {
+        output += bytes
+        bytes = []
+        flush()
+        guard hasPeerFinished, output.isEmpty else { return }
+        count(working: false)
+        side?.close()
+        side = nil
     }
     func wasReset(_ side: Side) {
         count(working: false)
@@ -168,7 +148,8 @@ final class OriginConversation: Peer {
     }
 
     private func read() {
-        while !bytes.isEmpty, side != nil {
+        if isTunnel { return echo() }
+        while !bytes.isEmpty, side != nil, !isTunnel {
             if isAnswering {
                 // ballast never sends a request before the last one is answered, except the rest of its body.
                 if !isReadingBody { origin.judge.complain("bytes arrived before the answer was complete") }
@@ -197,9 +178,15 @@ final class OriginConversation: Peer {
         for name in [FieldName.host, .via, .xForwardedFor, .xRequestID, .xRealIP] where !head.present.contains(name) {
             if target != "/health" { origin.judge.complain("a request lacks \(name.text)") }
         }
+        isTunnel = head.present.contains(.upgrade)
+        if isTunnel, !head.connection.contains(.upgrade) { origin.judge.complain("Upgrade came without Connection") }
         if head.connection.contains(.close), target != "/health" { origin.judge.complain("Connection went through") }
         bytes.removeFirst(head.byteCount)
         if target != "/health" { count(working: true) }
+        guard !isTunnel else {
+            beginTunnel()
+            return false
+        }
         framing = BodyFraming(request: head)
         decoder = ChunkDecoder()
         received = []
@@ -214,6 +201,14 @@ final class OriginConversation: Peer {
             begin()
         }
         return true
+    }
+
+    private func beginTunnel() {
+        origin.judge.executions[target.split(separator: "/").first.map(String.init) ?? "", default: 0] += 1
+        if origin.seed.chance(origin.profile.resetBeforeAnswer) { return die() }
+        output += Array("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".utf8)
+        if origin.seed.chance(origin.profile.resetInAnswer) { resetAfter = origin.seed.pick(1...400) }
+        echo()
     }
 
     /// True when the body is complete.
@@ -318,7 +313,7 @@ final class OriginConversation: Peer {
         var text = "HTTP/1.1 200 OK\r\nX-Nonce: \(nonce)\r\nX-Received: \(received.count)\r\n"
         if kind == "interim" { output += Array("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".utf8) }
         switch kind {
-        case "empty": text = text.replacingPrefix("HTTP/1.1 200 OK", with: "HTTP/1.1 204 No Content") + "\r\n"
+        case "empty": text = "HTTP/1.1 204 No Content" + text.dropFirst("HTTP/1.1 200 OK".count) + "\r\n"
         case "chunked": text += "Transfer-Encoding: chunked\r\n\r\n"
         case "close":
             closesAfter = true
@@ -367,9 +362,20 @@ final class OriginConversation: Peer {
                 self?.flush()
             }
         } else {
-            output.removeFirst(side.send(output))
+            let sent = side.send(output)
+            output.removeFirst(sent)
+            if isTunnel { return tunnelSent(sent) }
         }
         ended()
+    }
+
+    /// A tunnel that is to break does so after so many bytes.
+    private func tunnelSent(_ count: Int) {
+        if let left = resetAfter {
+            resetAfter = left - count
+            if left <= count { return die() }
+        }
+        if hasPeerFinished, output.isEmpty { echo() }
     }
 
     private var isPacing = false
@@ -388,8 +394,4 @@ final class OriginConversation: Peer {
         }
         read()
     }
-}
-
-extension String {
-    fileprivate func replacingPrefix(_ prefix: String, with text: String) -> String { text + dropFirst(prefix.count) }
 }

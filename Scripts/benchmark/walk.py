@@ -6,6 +6,7 @@ usage: walk.py [--seed N] [--minutes M] [--binary PATH] [--clients N]
 import argparse
 import asyncio
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -63,7 +64,9 @@ class Replica:
 
     def tell(self, **mode):
         path = "/".join(f"{name}={value}" for name, value in mode.items())
-        urllib.request.urlopen(f"http://127.0.0.1:{self.port}/mode/{path}", timeout=PATIENCE).read()
+        # One that was killed meanwhile has forgotten what it was told.
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/mode/{path}", timeout=PATIENCE).read()
 
 
 class Ballast:

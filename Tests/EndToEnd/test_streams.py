@@ -297,6 +297,25 @@ def test_a_server_may_finish_first(start, scripted):
         wait_until(lambda: got == [b"still here"], "what came after the end of the other side")
 
 
+def test_a_server_that_leaves_is_heard_to_its_end(start, scripted):
+    """It sends much and closes, while its client reads slowly."""
+    much = b"y" * (3 << 20)
+
+    def serve(connection):
+        receive(connection, 5)
+        connection.sendall(much)
+
+    ballast = start([scripted(tunnel(serve))], "health = off")
+    with open_to(ballast, UPGRADE + b"begin") as link:
+        head_of(link)
+        got = receive(link, 1000)
+        wait_until(lambda: ballast.metric("ballast_server_inflight_requests") == 1, "the connection to fill")
+        assert got + read_all(link) == much
+        # Nobody hears this any more, and nothing waits for it.
+        link.sendall(b"hello?")
+    wait_until(lambda: ballast.metric("ballast_tunnels_total") == 1, "its end")
+
+
 def test_much_passes_through_a_tunnel_in_both_directions_at_once(start, scripted):
     block = hashlib.sha256(b"x").digest() * 32_768
 

@@ -27,8 +27,13 @@ extension ExchangeDriver {
     func passTunnel() {
         guard let client, let server, case .tunnelling = machine.state else { return }
         let before = (requestPump.received, responsePump.received)
-        requestFlow = requestPump.move(from: &client.wire, to: &server.wire, worker.loop)
+        if !isRequestBroken { requestFlow = requestPump.move(from: &client.wire, to: &server.wire, worker.loop) }
         responseFlow = responsePump.move(from: &server.wire, to: &client.wire, worker.loop)
+        if requestFlow == .sinkFailed, responsePump.isSourceDone {
+            // The server has said its last and left: nobody hears the client any more, which still gets all of it.
+            isRequestBroken = true
+            requestFlow = .done
+        }
         if responsePump.received > before.1 { server.server.metrics.lastByte = worker.now }
         if (requestPump.received, responsePump.received) != before { tell(.tunnelBytes) }
         switch (requestFlow, responseFlow) {
@@ -38,8 +43,6 @@ extension ExchangeDriver {
             // A client that goes without a word ends its tunnel as well as one that says so; the server is told how.
             server.close(worker, resetting: true)
             self.server = nil
-            tell(.responseEnded)
-        case (.sinkFailed, _) where responsePump.isSourceDone:
             tell(.responseEnded)
         case (.sinkFailed, _), (_, .sourceFailed):
             serverFailed(.reset)
@@ -52,7 +55,7 @@ extension ExchangeDriver {
         if requestFlow == .again { worker.runLater(client.token) }
         if responseFlow == .again { worker.runLater(server.token) }
         // Who has finished sending may still read (RFC 9293, 3.6).
-        if requestFlow == .done, !hasFinishedRequest {
+        if requestFlow == .done, !hasFinishedRequest, !isRequestBroken {
             hasFinishedRequest = true
             worker.network.finishSending(server.wire.stream.socket)
         }

@@ -344,7 +344,6 @@ final class ExchangeDriver {
         counters.add(.sentBytes, requestPump.received)
         guard times.headArrived else { return }
         counters.add(.receivedBytes, responsePump.received)
-        if let events = responsePump.events { counters.add(.streamEvents, events.count) }
         counters.add(.responses(status: responseHead.status))
     }
 

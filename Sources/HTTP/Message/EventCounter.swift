@@ -3,12 +3,18 @@
 
 /// Counts the events of one stream that arrives in pieces.
 public struct EventCounter: Sendable, BitwiseCopyable {
-    /// Events whose end was seen.
+    /// Events whose end was seen since `take`.
     public private(set) var count = 0
     private var isLineStart = true
     private var hasData = false
 
     public init() {}
+
+    /// How many there were since the last time.
+    public mutating func take() -> Int {
+        defer { count = 0 }
+        return count
+    }
 
     /// Takes in the next bytes. Lines end with LF or CRLF; nobody is known to end them with CR alone.
     public mutating func scan(_ bytes: Span<UInt8>) {

@@ -128,9 +128,12 @@ class Client:
                 reader, writer = await asyncio.wait_for(
                     asyncio.open_connection("127.0.0.1", self.walk.ballast.port, limit=1 << 20), PATIENCE)
                 outcome = await asyncio.wait_for(self.KINDS[kind][1](self, reader, writer, nonce), PATIENCE)
-            except (Cut, ConnectionError, asyncio.IncompleteReadError) as error:
+            except asyncio.TimeoutError as error:
+                self.walk.complain(f"{kind} {nonce}: {error!r}")
+                outcome = "broken"
+            except (Cut, OSError, asyncio.IncompleteReadError) as error:
                 outcome = f"cut ({error})"
-            except (asyncio.TimeoutError, asyncio.LimitOverrunError, Broken, ValueError) as error:
+            except (asyncio.LimitOverrunError, Broken, ValueError) as error:
                 self.walk.complain(f"{kind} {nonce}: {error!r}")
                 outcome = "broken"
             finally:

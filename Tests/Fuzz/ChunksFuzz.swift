@@ -21,7 +21,8 @@ private func decoded(_ bytes: [UInt8], _ ends: [Int]) -> (data: [UInt8], trailer
         }
         return (data, trailers, "\(decoder.isDone) \(position)")
     } catch {
-        return (data, trailers, "\(error)")
+        // Of what is malformed, how much was told before that shows depends on the pieces.
+        return (data, [], "\(error)")
     }
 }
 

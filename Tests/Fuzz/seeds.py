@@ -25,6 +25,13 @@ def addresses():
     return [text.encode() for text in plain]
 
 
+def introductions():
+    signature = b"\r\n\r\n\0\r\nQUIT\n"
+    return [b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 80\r\nGET", b"PROXY TCP6 2001:db8::1 ::1 9 80\r\n", b"PROXY UNKNOWN x\r\n",
+            signature + b"\x21\x11\0\x0c" + bytes(12), signature + b"\x21\x21\0\x28" + bytes(40), signature + b"\x20\0\0\0GET",
+            signature + b"\x21\x31\0\xd8" + bytes(216)]
+
+
 seeds = {
     "Request": lambda: rows("requests"),
     "Response": lambda: rows("responses"),
@@ -33,6 +40,7 @@ seeds = {
     "Settings": lambda: (path.read_bytes() for pattern in ("Tests/ConfigurationTests/Golden/*.ini", "Config/*.ini")
                          for path in root.glob(pattern)),
     "Address": addresses,
+    "Proxy": introductions,
 }
 for number, data in enumerate(seeds[target]()):
     (folder / f"seed-{number}").write_bytes(data)

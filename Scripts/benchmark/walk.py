@@ -526,6 +526,7 @@ class Walk:
             self.complain(str(error))
         except OSError as error:
             self.complain(f"{error!r}")
+        self.is_paused = True
         self.tell(started)
         for text in self.complaints[:10]:
             print(text)

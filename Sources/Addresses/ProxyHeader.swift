@@ -3,8 +3,16 @@
 
 /// The header of the PROXY protocol.
 public struct ProxyHeader: Equatable, Sendable {
-    /// Whose connection it is; nil where it is the proxy's own (a check), or the proxy does not know.
-    public let source: Endpoint?
+    /// Whose connection it is.
+    public enum Source: Equatable, Sendable {
+        /// The proxy's own: a check.
+        case proxy
+        /// Somebody's whom the proxy cannot name.
+        case unknown
+        case client(Endpoint)
+    }
+
+    public let source: Source
     /// Bytes of the header; what follows is the client's.
     public let byteCount: Int
 
@@ -49,11 +57,11 @@ public struct ProxyHeader: Equatable, Sendable {
         let words = copy.split(separator: 0x20, omittingEmptySubsequences: false).map {
             String(decoding: $0, as: UTF8.self)
         }
-        if words[0] == "UNKNOWN" { return ProxyHeader(source: nil, byteCount: end + 2) }
+        if words[0] == "UNKNOWN" { return ProxyHeader(source: .unknown, byteCount: end + 2) }
         guard words.count == 5, words[0] == "TCP4" || words[0] == "TCP6", let port = Self.port(words[3]),
             Self.port(words[4]) != nil, let source = address(words[1], words[0]), address(words[2], words[0]) != nil
         else { throw Malformed() }
-        return ProxyHeader(source: Endpoint(source, port: port), byteCount: end + 2)
+        return ProxyHeader(source: .client(Endpoint(source, port: port)), byteCount: end + 2)
     }
 
     /// An address as its family is written; IPv4 in IPv6's clothes is IPv4.
@@ -78,7 +86,7 @@ public struct ProxyHeader: Equatable, Sendable {
         switch bytes[12] {
         case 0x20:
             // LOCAL: whatever stands behind it means nothing.
-            return bytes.count < end ? nil : ProxyHeader(source: nil, byteCount: end)
+            return bytes.count < end ? nil : ProxyHeader(source: .proxy, byteCount: end)
         case 0x21:
             guard let room = roomForAddresses(bytes[13]), rest >= room else { throw Malformed() }
             return bytes.count < end ? nil : ProxyHeader(source: source(bytes), byteCount: end)
@@ -98,16 +106,16 @@ public struct ProxyHeader: Equatable, Sendable {
         }
     }
 
-    private static func source(_ bytes: Span<UInt8>) -> Endpoint? {
+    private static func source(_ bytes: Span<UInt8>) -> Source {
         switch bytes[13] {
         case 0x11:
             let address = IPAddress(v4: UInt32(truncatingIfNeeded: number(bytes, fixed, 4)))
-            return Endpoint(address, port: UInt16(truncatingIfNeeded: number(bytes, fixed + 8, 2)))
+            return .client(Endpoint(address, port: UInt16(truncatingIfNeeded: number(bytes, fixed + 8, 2))))
         case 0x21:
             let address = IPAddress(bits: number(bytes, fixed, 16))
-            return Endpoint(address, port: UInt16(truncatingIfNeeded: number(bytes, fixed + 32, 2)))
-        case 0x31: return .unix("")
-        case _: return nil
+            return .client(Endpoint(address, port: UInt16(truncatingIfNeeded: number(bytes, fixed + 32, 2))))
+        case 0x31: return .client(.unix(""))
+        case _: return .unknown
         }
     }
 

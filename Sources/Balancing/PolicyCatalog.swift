@@ -16,7 +16,7 @@ public enum PolicyCatalog {
         Row(name: "round-robin", help: "each server in turn, as often as its weight says") { WeightedRoundRobin($0) },
         Row(name: "weighted", help: "the same as round-robin") { WeightedRoundRobin($0) },
         Row(name: "random", help: "the less loaded of two drawn by weight") { TwoChoices($0) },
-        Row(name: "ip-hash", help: "the same server for the same peer address, whatever X-Forwarded-For says") {
+        Row(name: "ip-hash", help: "the same server for the same client address") {
             IPHash($0)
         },
     ]

@@ -33,8 +33,9 @@ public struct FieldRules: Equatable, Sendable {
         case .text(let text): text.utf8.count
         case .variable(.client): 45
         case .variable(.scheme): 5
-        case .variable(.backend), .variable(.server), .variable(.requestID): 128
-        case .variable(.host): 262
+        case .variable(.backend), .variable(.requestID): 128
+        // Without a name of its own it goes by host and port.
+        case .variable(.server), .variable(.host): 262
         }
     }
 
@@ -108,8 +109,10 @@ extension Readers {
             }
         }
         guard (1...128).contains(text.utf8.count), isToken else {
-            throw Mistake("'\(text)' is not a field name like X-Model", word: word)
+            let hint = text.hasSuffix(":") ? "; leave the colon out" : ""
+            throw Mistake("'\(text)' is not a field name like X-Model\(hint)", word: word)
         }
+        guard !text.contains("*") else { throw Mistake("'\(text)': names are written whole, without *", word: word) }
         guard !framing.contains(text.lowercased()) || allowed.contains(text.lowercased()) else {
             throw Mistake("'\(text)' belongs to the connection and is ballast's own affair", word: word)
         }
@@ -152,7 +155,8 @@ extension Readers {
     // MARK: What else is changed on the way
 
     @Sendable static func stripPrefix(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
-        for prefix in try prefixes(setting) where !prefix.isEmpty && !backend.stripPrefixes.contains(prefix) {
+        for (index, prefix) in try prefixes(setting).enumerated() where !backend.stripPrefixes.contains(prefix) {
+            guard !prefix.isEmpty else { throw Mistake("'/' has nothing that could be taken off", word: index) }
             backend.stripPrefixes.append(prefix)
         }
     }
@@ -168,6 +172,11 @@ extension Readers {
             return
         }
         for (index, word) in words.enumerated() {
+            guard !["off", "on", "yes", "no", "true", "false"].contains(word) else {
+                throw Mistake("write the protocols that may tunnel, like websocket, or off alone", word: index)
+            }
+            let hint = word == "websocket" ? "" : Suggestion.text(for: word, among: ["websocket"])
+            guard hint.isEmpty else { throw Mistake("'\(word)' is no protocol that is known\(hint)", word: index) }
             guard (1...64).contains(word.utf8.count), word.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x2c })
             else { throw Mistake("'\(word)' is not a protocol like websocket", word: index) }
             // What it begins with would be read by nobody's rules.

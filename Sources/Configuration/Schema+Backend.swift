@@ -56,7 +56,7 @@ extension Schema {
         .backend(
             "set-request-header", .words(Readers.setRequestField), default: nil, sample: "X-Client {client}",
             repeats: true,
-            "NAME VALUE: a field that requests get, in place of any that they have. {client}, {request-id}, {backend}, {server}, {scheme} and {host} are replaced."
+            "NAME VALUE: a field that requests get, in place of any that they have. In a [backend] these stand in place of all global ones, not beside them; so with the next three. {client}, {request-id}, {backend}, {server}, {scheme} and {host} are replaced."
         ),
         .backend(
             "remove-request-header", .words(Readers.removeRequestField), default: nil, sample: "Cookie", repeats: true,
@@ -74,7 +74,7 @@ extension Schema {
         ),
         .backend(
             "served-by", .words(Readers.servedBy), default: "off",
-            "on adds X-Served-By to responses: the backend and the server."),
+            "on adds X-Served-By to servers' responses: the backend and the server."),
         .backend(
             "body-limit", .size(\.bodyLimit, 0...(1 << 40)), default: "0",
             "Bytes of a request's body; more is answered with 413. 0 is no limit: bodies stream."),

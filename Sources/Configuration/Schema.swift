@@ -33,7 +33,7 @@ enum Schema {
     static let globalKeys: [Key] = [
         .global(
             "listen", .words(Readers.listen), default: nil, sample: ":8080", repeats: true,
-            "Where clients are accepted: [ADDRESS]:PORT, without an address on all of the machine; unix:/PATH, with mode=660 behind it for who may connect; systemd:NAME, a socket that a socket unit passes under this FileDescriptorName. Behind it, max-connections=N is a limit of its own; with proxy-protocol, connections of trusted-proxies begin with a header of the PROXY protocol (1 or 2) that says whose they are."
+            "Where clients are accepted: [ADDRESS]:PORT, without an address on all of the machine; unix:/PATH, with mode=660 (the default) or another behind it for who may connect; systemd:NAME, a socket that a socket unit passes under this FileDescriptorName. Behind it, max-connections=N is a limit of its own; with proxy-protocol, connections of trusted-proxies begin with a header of the PROXY protocol (1 or 2) that says whose they are."
         ),
         .global(
             "threads", .words(Readers.threads), default: "auto",

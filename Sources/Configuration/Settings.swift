@@ -230,4 +230,7 @@ public struct Settings: Sendable {
     public var stats = StatsSettings()
 
     public init() {}
+
+    /// Every `listen`, wherever it stands.
+    public var allListeners: [ListenerSettings] { listeners + backends.flatMap(\.listeners) + stats.listeners }
 }

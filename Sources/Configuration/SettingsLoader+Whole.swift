@@ -108,7 +108,7 @@ extension SettingsLoader {
     }
 
     private mutating func checkListeners() {
-        let all = settings.listeners + settings.backends.flatMap(\.listeners) + settings.stats.listeners
+        let all = settings.allListeners
         for (index, listener) in all.enumerated() {
             guard let name = listener.inherited, all[..<index].contains(where: { $0.inherited == name }) else {
                 continue
@@ -119,7 +119,11 @@ extension SettingsLoader {
             guard let path = listener.path, all[..<index].contains(where: { $0.path == path }) else { continue }
             fail(listener.position, "the socket \(listener.text) is listened on already")
         }
-        for listener in all where listener.hasProxyHeader && !listener.isLocal && settings.trustedProxies.isEmpty {
+        // What a socket unit passes may be a UNIX socket.
+        for listener in all
+        where listener.hasProxyHeader && !listener.isLocal && settings.trustedProxies.isEmpty
+            && !(listener.inherited != nil && settings.trustsLocalSockets)
+        {
             fail(
                 listener.position,
                 "'proxy-protocol' on \(listener.text) would let everybody who can connect say who they are; write the "

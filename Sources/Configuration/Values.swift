@@ -127,6 +127,9 @@ enum Values {
         guard path.hasPrefix("/"), !path.hasSuffix("/"), path.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
             throw Mistake("'\(text)' has no path from '/' on behind unix:, like unix:/run/app.sock")
         }
+        if let colon = path.lastIndex(of: ":"), path[colon...].dropFirst().allSatisfy({ $0.isASCII && $0.isNumber }) {
+            throw Mistake("a UNIX socket has no port; write unix:\(path[..<colon])")
+        }
         guard path.utf8.count <= Endpoint.longestPath else {
             throw Mistake("the path of a UNIX socket has at most \(Endpoint.longestPath) bytes (unix(7))")
         }
@@ -192,7 +195,7 @@ enum Values {
             portText = rest.dropFirst()
         } else {
             guard let colon = text.lastIndex(of: ":") else {
-                throw Mistake("'\(text)' has no port; write \(text):8000")
+                throw Mistake("'\(text)' has no port; write \(text.hasPrefix("/") ? "unix:\(text)" : "\(text):8000")")
             }
             host = text[..<colon]
             portText = text[text.index(after: colon)...]

@@ -68,16 +68,24 @@ final class TrafficRules: Sendable {
     }
 
     /// Who is at the other end of a connection.
-    func identity(of peer: Endpoint) -> ClientIdentity {
-        guard let ip = peer.address else { return ClientIdentity(nil, isTrusted: trustsLocalSockets) }
+    func identity(of peer: Endpoint) -> ClientIdentity { identity(of: peer.address) }
+
+    /// The same by its address; a UNIX socket's peer has none.
+    func identity(of ip: IPAddress?) -> ClientIdentity {
+        guard let ip else { return ClientIdentity(nil, isTrusted: trustsLocalSockets) }
         return ClientIdentity(ip, isTrusted: trustedProxies.contains { $0.contains(ip) })
+    }
+
+    /// Whether the same peers are trusted.
+    func trustsAs(_ other: TrafficRules) -> Bool {
+        trustedProxies == other.trustedProxies && trustsLocalSockets == other.trustsLocalSockets
     }
 
     /// Whether a peer's connection begins with a header of the PROXY protocol: on a listener that says so, if the peer may
     /// speak for others. Who can open a UNIX socket may; and where nobody else can connect and nobody is named, everybody.
     func expectsProxyHeader(from peer: ClientIdentity, on listener: ListenerSettings) -> Bool {
         listener.hasProxyHeader
-            && (peer.isTrusted || listener.path != nil || listener.isLocal && trustedProxies.isEmpty)
+            && (peer.isTrusted || peer.ip == nil || listener.isLocal && trustedProxies.isEmpty)
     }
 }
 
@@ -117,13 +125,14 @@ public final class BackendPlan: Sendable {
         // A field that ballast makes for this backend is nobody else's.
         requestEdits = FieldEdits(
             settings.requestFields, backend: settings.name,
-            own: settings.stripPrefixes.isEmpty ? [] : ["X-Forwarded-Prefix"])
+            own: settings.stripPrefixes.isEmpty ? nil : "X-Forwarded-Prefix")
         responseEdits = FieldEdits(
-            settings.responseFields, backend: settings.name, own: settings.servedBy ? ["X-Served-By"] : [])
+            settings.responseFields, backend: settings.name, own: settings.servedBy ? "X-Served-By" : nil)
         requestTrailers = TrailerFields.Rule(
             others: requestEdits?.dropped, underscores: traffic.fields.passesUnderscores)
         responseTrailers = TrailerFields.Rule(others: responseEdits?.dropped)
-        responseAddition = settings.responseFields.addition
+        // X-Served-By has the names of a backend and of a server, each 262 bytes at most.
+        responseAddition = settings.responseFields.addition + (settings.servedBy ? 540 : 0)
         stripPrefixes = settings.stripPrefixes.map { Array($0.utf8) }.sorted { $0.count > $1.count }
         upgrades = FieldNameList(settings.upgrade)
         changesRequests = requestEdits != nil || !stripPrefixes.isEmpty
@@ -132,9 +141,9 @@ public final class BackendPlan: Sendable {
 
 extension FieldEdits {
     /// Nil where there is nothing to do.
-    /// - Parameter own: fields that ballast writes itself.
-    fileprivate convenience init?(_ rules: FieldRules, backend: String, own: [String]) {
-        guard rules != FieldRules() || !own.isEmpty else { return nil }
+    /// - Parameter own: a field that ballast writes itself.
+    fileprivate convenience init?(_ rules: FieldRules, backend: String, own: String?) {
+        guard rules != FieldRules() || own != nil else { return nil }
         let sets = rules.sets.map { rule in
             Field(
                 name: rule.name,
@@ -150,7 +159,7 @@ extension FieldEdits {
                     }
                 })
         }
-        self.init(sets: sets, removes: rules.removes + own)
+        self.init(sets: sets, removes: rules.removes, own: own)
     }
 }
 

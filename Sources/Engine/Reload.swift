@@ -209,11 +209,27 @@ extension Shared {
             case SystemError.addressInUse where isOurs:
                 "this process listens there under another address, which it took as another user; restart it for that"
             case SystemError.addressInUse: "another process listens there"
+            case SystemError.exists: "a file that is no socket stands there"
+            case SystemError.noEntry: "there is no such folder"
             case SystemError.permissionDenied:
                 "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose another port or grant it"
             case _: error.reason
             }
         return "cannot listen on \(settings.text): \(advice)"
+    }
+
+    /// Changes who may connect to UNIX sockets that stay.
+    private func changeModes(of next: Plan) {
+        let before = plan?.listeners.map(\.settings) ?? []
+        for listener in next.listeners.map(\.settings) {
+            guard let path = listener.path, before.contains(where: { $0.path == path && $0.mode != listener.mode })
+            else {
+                continue
+            }
+            do throws(SystemError) { try ListeningSocket.setMode(listener.mode, at: path) } catch {
+                log.say(.warning, "\(listener.text): cannot change who may connect: \(error.reason)")
+            }
+        }
     }
 
     /// Puts a proposal into effect. From here on nothing fails.
@@ -231,6 +247,7 @@ extension Shared {
             if !aftermath.isEmpty { send(.happened(backend.shared, aftermath), to: 0) }
         }
         hold(proposal.opened, for: proposal.plan)
+        changeModes(of: proposal.plan)
         let replaced = setPlan(proposal.plan)
         let adoption = Adoption(
             proposal, replacing: replaced, workerCount: metrics.count, longestHold: longest, done: done)

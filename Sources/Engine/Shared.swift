@@ -49,6 +49,8 @@ public final class Shared: Sendable {
     struct HeldPort: Sendable {
         let endpoint: Endpoint
         let listener: SharedListener
+        /// Of a UNIX socket.
+        let file: SocketFile?
     }
 
     private struct WeakBackend: Sendable {
@@ -152,16 +154,23 @@ public final class Shared: Sendable {
     /// Ports that listen from now on, as workers find it out by themselves: those of listeners that stay, and those of one
     /// address that a listener of the plan covers.
     func hold(_ opened: [OpenedListener], for plan: Plan) {
-        let all = held + opened.map { HeldPort(endpoint: $0.endpoint, listener: $0.shared) }
+        let all =
+            held
+            + opened.map {
+                HeldPort(endpoint: $0.endpoint, listener: $0.shared, file: $0.sockets[0].file)
+            }
         let next = all.compactMap { port -> HeldPort? in
             let wanted =
                 plan.listeners.first { $0.shared === port.listener }
                 ?? plan.listeners.first { $0.covers(port.endpoint, of: port.listener) }
-            return wanted.map { HeldPort(endpoint: port.endpoint, listener: $0.shared) }
+            return wanted.map { HeldPort(endpoint: port.endpoint, listener: $0.shared, file: port.file) }
         }
         for port in next { port.listener.setOpen() }
         states.withLock { $0.held = next }
     }
+
+    /// The process ends: what its sockets were found by goes, those that serve to the end included.
+    public func removeSocketFiles() { for port in held { port.file?.remove() } }
 
     /// A configuration was refused: nothing has changed but this.
     public func noteRefusal() { states.withLock { $0.wasLastLoadAccepted = false } }

@@ -24,6 +24,9 @@ extension Worker {
     func begin(_ adoption: Adoption) {
         let began = network.monotonicTime
         var progress = AdoptionProgress(adoption: adoption)
+        if !adoption.plan.traffic.trustsAs(plan.traffic) {
+            for client in clients.all { client.identify(adoption.plan.traffic) }
+        }
         plan = adoption.plan
         progress.dropped = adoptBackends()
         adoptListeners(adoption.opened)

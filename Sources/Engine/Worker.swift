@@ -63,6 +63,7 @@ public final class Worker: Turning, @unchecked Sendable {
     /// Who waits for a page of ballast's own.
     var pageReaders: [(page: OwnPage, client: Token)] = []
     private var connectWarnedAt: Duration?
+    private var headerWarnedAt: Duration?
     /// Clients that are not ballast's own page's.
     var trafficClients = 0
     /// Clients that are being told that their address has too many connections.
@@ -221,6 +222,13 @@ public final class Worker: Turning, @unchecked Sendable {
         if let connectWarnedAt, now - connectWarnedAt < .seconds(60) { return }
         connectWarnedAt = now
         log.say(.warning, "cannot open a connection to \(endpoint): \(error)")
+    }
+
+    /// One line a minute: a proxy that is set up otherwise does it with each of its connections.
+    func warnOfHeader(_ peer: String, _ listener: String) {
+        if let headerWarnedAt, now - headerWarnedAt < .seconds(60) { return }
+        headerWarnedAt = now
+        log.say(.warning, "\(listener): \(peer) did not begin its connection with a header of the PROXY protocol")
     }
 
     // MARK: Ending

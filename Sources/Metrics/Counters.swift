@@ -56,8 +56,8 @@ public enum RequestCounter: Int, ResponseCounterKey {
     case failedNoServer, failedQueueFull, failedQueueTimeout, failedNoRoute, failedBadRequest, failedShutdown
     /// The response had begun and was cut; the cause is counted as well.
     case truncated
-    /// Both sides switched to another protocol, and were passed through to their end.
-    case tunnels
+    /// Both sides switched to another protocol; and were passed through to their end.
+    case tunnelsOpened, tunnels
     case clientLeftQueued, clientLeftConnecting, clientLeftUploading, clientLeftWaiting, clientLeftStreaming
 }
 

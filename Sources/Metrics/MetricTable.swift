@@ -100,6 +100,9 @@ enum MetricTable {
             }
             $2.add($0.counts[.truncated], $1 + [("reason", "truncated")])
         },
+        .requests("ballast_open_tunnels", .gauge, "Connections that have switched to another protocol") {
+            $2.add($0.counts[.tunnelsOpened] - $0.counts[.tunnels], $1)
+        },
         .requests("ballast_tunnels_total", .counter, "Connections that had switched to another protocol and are over") {
             $2.add($0.counts[.tunnels], $1)
         },

@@ -14,6 +14,7 @@ public struct ClientIdentity: Sendable {
     /// A hash of the address: where `ip-hash` leads. IPv6 clients own a /64.
     public let affinity: UInt64
 
+    /// - Parameter ip: nil for a UNIX socket's peer.
     public init(_ ip: IPAddress?, isTrusted: Bool) {
         self.ip = ip
         self.isTrusted = isTrusted
@@ -22,6 +23,9 @@ public struct ClientIdentity: Sendable {
         affinity = FixedHash.mixed(
             FixedHash.mixed(UInt64(truncatingIfNeeded: bits >> 64)) ^ UInt64(truncatingIfNeeded: bits))
     }
+
+    /// For logs.
+    public var text: String { ip == nil ? "unix" : String(decoding: address, as: UTF8.self) }
 
     /// Addresses of X-Forwarded-For that are looked at: more proxies stand behind each other nowhere.
     private static let mostHops = 32

@@ -1,7 +1,7 @@
 // What the configuration changes about the fields of one direction: some go, some come with a value of its own.
 public import HTTP
 
-/// What a field's value may speak of.
+/// What a field's value may speak of, each as bytes that may stand in a field; empty where it is not known.
 public struct FieldValues: Sendable {
     public var client: [UInt8]
     public var requestID: [UInt8]
@@ -9,7 +9,10 @@ public struct FieldValues: Sendable {
     public var scheme: StaticString
     public var host: [UInt8]
 
-    public init(client: [UInt8], requestID: [UInt8], server: [UInt8], scheme: StaticString, host: [UInt8]) {
+    public init(
+        client: [UInt8] = [], requestID: [UInt8] = [], server: [UInt8] = [], scheme: StaticString = "http",
+        host: [UInt8] = []
+    ) {
         self.client = client
         self.requestID = requestID
         self.server = server
@@ -20,11 +23,13 @@ public struct FieldValues: Sendable {
 
 /// The changes that one direction's heads go through.
 public final class FieldEdits: Sendable {
+    /// A piece of a value.
     public enum Part: Sendable {
         case text([UInt8])
         case client, requestID, server, scheme, host
     }
 
+    /// A field that comes, in place of any of its name.
     public struct Field: Sendable {
         public var name: String
         public var value: [Part]
@@ -40,14 +45,22 @@ public final class FieldEdits: Sendable {
     public let dropped: FieldNameList
     /// The configuration says what Host is.
     let setsHost: Bool
+    /// The field of ballast's own, if it has one for these heads and the configuration says nothing of it.
+    public let writesOwn: Bool
+    /// A value speaks of the message.
+    public let needsValues: Bool
 
     /// - Parameters:
     ///   - sets: fields with their values.
     ///   - removes: names of fields that go.
-    public init(sets: [Field], removes: [String]) {
+    ///   - own: a field that ballast writes itself, and nobody else may.
+    public init(sets: [Field], removes: [String], own: String?) {
         self.sets = sets.map { (Array($0.name.utf8), $0.value) }
-        dropped = FieldNameList(sets.map(\.name) + removes)
+        let named = sets.map(\.name) + removes
+        dropped = FieldNameList(named + (own.map { [$0] } ?? []))
         setsHost = sets.contains { $0.name.lowercased() == "host" }
+        writesOwn = own.map { own in !named.contains { $0.lowercased() == own.lowercased() } } ?? false
+        needsValues = sets.contains { $0.value.contains { if case .text = $0 { false } else { true } } }
     }
 
     /// Writes the fields that come.

@@ -84,10 +84,13 @@ public enum Forwarding {
             output.put(settings.via.span)
             output.put("\r\n")
         }
-        HeadWriter.maxForwards(head, to: &output)
+        if !unwanted.contains(.maxForwards) { HeadWriter.maxForwards(head, to: &output) }
         if settings.writesForwarded, !unwanted.contains(.forwarded) { forwarded(head, bytes, client, to: &output) }
         if let changes { special(head, bytes, changes, to: &output) }
-        if head.acceptsTrailers, changes?.upgrade.isEmpty != false { output.put("Connection: TE\r\nTE: trailers\r\n") }
+        // HTTP/1.0 knows no chunks, so no trailers either.
+        if head.acceptsTrailers, head.version == .http11, changes?.upgrade.isEmpty != false {
+            output.put("Connection: TE\r\nTE: trailers\r\n")
+        }
         // An expectation without a body, or from HTTP/1.0, means nothing (RFC 9110, 10.1.1).
         if head.expectsContinue, framing != .none, head.version == .http11 { output.put("Expect: 100-continue\r\n") }
         HeadWriter.framing(framing, to: &output)
@@ -106,13 +109,13 @@ public enum Forwarding {
             return
         }
         output.put("X-Forwarded-For: ")
-        let hasNone = chain(.xForwardedFor, head, bytes, to: &output)
-        if !hasNone, !client.address.isEmpty { output.put(", ") }
+        let hasSome = chain(.xForwardedFor, head, bytes, to: &output)
+        if hasSome, !client.address.isEmpty { output.put(", ") }
         output.put(client.address.span)
         output.put("\r\n")
     }
 
-    /// The values of all fields called `name`, as one list; true where there are none.
+    /// Writes the values of all fields called `name` as one list; false where there are none.
     private static func chain(
         _ name: FieldName, _ head: borrowing MessageHead, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>
     ) -> Bool {
@@ -124,7 +127,7 @@ public enum Forwarding {
             isFirst = false
             output.put(bytes.extracting(field.value.indices))
         }
-        return isFirst
+        return !isFirst
     }
 
     /// The same in RFC 7239's form; addresses of IPv6 and hosts are quoted there, because colons are in no token.
@@ -133,7 +136,7 @@ public enum Forwarding {
         to output: inout OutputSpan<UInt8>
     ) {
         output.put("Forwarded: ")
-        if client.isTrusted, !chain(.forwarded, head, bytes, to: &output) { output.put(", ") }
+        if client.isTrusted, chain(.forwarded, head, bytes, to: &output) { output.put(", ") }
         output.put("for=")
         if client.address.isEmpty {
             output.put("unknown")
@@ -158,7 +161,7 @@ public enum Forwarding {
         _ head: borrowing MessageHead, _ bytes: Span<UInt8>, _ changes: RequestChanges,
         to output: inout OutputSpan<UInt8>
     ) {
-        if changes.prefix > 0 {
+        if changes.prefix > 0, changes.edits?.writesOwn == true {
             // What servers need to make links that lead back.
             output.put("X-Forwarded-Prefix: ")
             output.put(bytes.extracting(head.target.start..<head.target.start + changes.prefix))
@@ -216,11 +219,13 @@ public enum Forwarding {
             HeadWriter.contentLength(length, to: &output)
         }
         self.connection(connection, to: &output)
-        if connection == .upgrade { switched(head, bytes, to: &output) }
+        // 426 says which protocol is wanted (RFC 9110, 15.5.22).
+        if head.status == 426, head.present.contains(.upgrade) { output.put("Connection: upgrade\r\n") }
+        if connection == .upgrade || head.status == 426 { switched(head, bytes, to: &output) }
         output.put("\r\n")
     }
 
-    /// The protocol that the connection switches to.
+    /// The protocol that the connection switches to, or should.
     private static func switched(
         _ head: borrowing MessageHead, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>
     ) {
@@ -230,11 +235,13 @@ public enum Forwarding {
     }
 
     /// Writes an interim response (RFC 9110, 15.2): its fields, and nothing of ballast's own.
+    /// - Parameter others: fields that do not pass.
     public static func interim(
-        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, to output: inout OutputSpan<UInt8>
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, others: FieldNameList?,
+        to output: inout OutputSpan<UInt8>
     ) {
         HeadWriter.statusLine(head, bytes, to: &output)
-        HeadWriter.fields(head, bytes, except: [], underscores: true, to: &output)
+        HeadWriter.fields(head, bytes, except: [], others: others, underscores: true, to: &output)
         output.put("\r\n")
     }
 

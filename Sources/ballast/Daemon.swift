@@ -57,7 +57,7 @@ final class Daemon {
         let pidFile = try makePidFile(settings.pidFile)
         defer { pidFile?.remove() }
         try Loading.openListeners(of: &proposal, shared, inherited: inherited)
-        try become(ready.account)
+        try become(ready.account, with: settings)
         // Only now: what the process may write later, it may write from the start.
         do throws(LogWriter.Unwritable) { try access?.open() } catch { throw Refusal("\(error)") }
         let ended = DispatchSemaphore(value: 0)
@@ -77,6 +77,7 @@ final class Daemon {
             let control = control
             shared.whenReady { control.async { notifier.ready(shared.statusLine) } }
             ended.wait()
+            shared.removeSocketFiles()
             withExtendedLifetime((signals, workers, ticks)) {}
             log.say(.info, "stopped; \(shared.summary)")
             reloader.flush()
@@ -97,8 +98,8 @@ final class Daemon {
         do throws(PidFile.Failure) { return try PidFile(path) } catch { throw Refusal("\(error)") }
     }
 
-    /// Becomes the user that the configuration names.
-    private func become(_ account: Account?) throws(Refusal) {
+    /// Becomes the user that the configuration names, who takes the UNIX sockets along.
+    private func become(_ account: Account?, with settings: Settings) throws(Refusal) {
         guard let account else { return }
         guard Account.mayChange else {
             if !account.isCurrent {
@@ -106,7 +107,12 @@ final class Daemon {
             }
             return
         }
-        do throws(SystemError) { try account.become() } catch { throw Refusal("cannot become that user: \(error)") }
+        do throws(SystemError) {
+            for listener in settings.allListeners {
+                if let path = listener.path { try account.take(path) }
+            }
+            try account.become()
+        } catch { throw Refusal("cannot become that user: \(error)") }
     }
 
     private func announce(

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 import requests
 
-from conftest import binary, patience, read_all, wait_until
+from conftest import Process, binary, patience, read_all, wait_until
 
 GET = b"GET /fields HTTP/1.1\r\nHost: model.test\r\nConnection: close\r\n\r\n"
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -46,7 +46,7 @@ V6 = socket.inet_pton(socket.AF_INET6, "2001:db8::7") + bytes(16) + struct.pack(
 @pytest.mark.parametrize("header, client", [
     (b"PROXY TCP4 203.0.113.9 10.0.0.1 4711 80\r\n", "203.0.113.9"), (v2(0x21, 0x11, V4), "203.0.113.9"),
     (b"PROXY TCP6 2001:db8::7 ::1 4711 80\r\n", "2001:db8::7"), (v2(0x21, 0x21, V6 + b"\x04\0\1x"), "2001:db8::7"),
-    (v2(0x20, 0, b""), "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+    (v2(0x20, 0, b""), "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1"), (v2(0x21, 0, b"xyz"), "127.0.0.1"),
 ])
 def test_a_proxy_header_says_whose_connection_it_is(start, replicas, header, client):
     ballast = start(replicas[:1], "listen = 127.0.0.1:0 proxy-protocol", "access-log = stderr", "health = off")
@@ -75,6 +75,39 @@ def test_nobody_else_may_say_who_they_are(start, replicas):
     assert ask(ballast, header, port=port).startswith(b"HTTP/1.1 400")
     assert values(fields_of(ask(ballast, header, source="127.0.0.2", port=port)), "x-forwarded-for") == ["203.0.113.9"]
     assert ask(ballast, source="127.0.0.2", port=port).startswith(b"HTTP/1.1 400")
+
+
+def test_whom_a_proxy_cannot_name_is_not_trusted_as_the_proxy_is(start, replicas):
+    ballast = start(replicas[:1], "listen = 127.0.0.1:0 proxy-protocol", "trusted-proxies = 127.0.0.1", "health = off")
+    port = int([line for line in ballast.process.lines if "listening on" in line][1].rsplit(":", 1)[1])
+    forged = b"X-Forwarded-For: 6.6.6.6\r\n"
+    for header, chain in [(b"PROXY UNKNOWN\r\n", "127.0.0.1"), (v2(0x21, 0, b""), "127.0.0.1"), (v2(0x20, 0, b""), "6.6.6.6, 127.0.0.1"),
+                          (b"PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n", "203.0.113.9")]:
+        assert values(fields_of(ask(ballast, header, forged, port=port)), "x-forwarded-for") == [chain]
+
+
+def test_a_missing_header_is_told_to_the_operator(start, replicas):
+    ballast = start(replicas[:1], "listen = 127.0.0.1:0 proxy-protocol", "health = off")
+    port = int([line for line in ballast.process.lines if "listening on" in line][1].rsplit(":", 1)[1])
+    assert b"a well-formed header of the PROXY protocol is expected" in ask(ballast, port=port)
+    ballast.process.line("127.0.0.1 did not begin its connection with a header of the PROXY protocol")
+    assert b"'listen' needs proxy-protocol" in ask(ballast, b"PROXY TCP4 203.0.113.9 10.0.0.1 4711 80\r\n")
+
+
+def test_who_is_trusted_changes_for_open_connections_too(start, replicas):
+    ballast = start(replicas[:1], "health = off", "threads = 1")
+    session = requests.Session()
+
+    def chain():
+        return dict(session.get(ballast.url + "/fields", headers={"X-Forwarded-For": "6.6.6.6"}, timeout=patience).json()["fields"])[
+            "x-forwarded-for"]
+
+    assert chain() == "127.0.0.1"
+    ballast.reload(replicas[:1], "health = off", "threads = 1", "trusted-proxies = 127.0.0.1")
+    assert chain() == "6.6.6.6, 127.0.0.1"
+    ballast.reload(replicas[:1], "health = off", "threads = 1")
+    assert chain() == "127.0.0.1"
+    assert ballast.metric("ballast_connections_total", listener=f"127.0.0.1:{ballast.port}") == 1
 
 
 def test_a_public_listener_must_know_its_proxies(tmp_path):
@@ -212,7 +245,7 @@ def test_a_unix_socket_is_taken_over_from_the_dead_and_from_nobody_else(start, t
     (tmp_path / "file").write_text("mine")
     third = subprocess.run([binary, "-l", f"unix:{tmp_path}/file", "127.0.0.1:1"], capture_output=True, text=True,
                            timeout=patience)
-    assert third.returncode == 1 and "file exists" in third.stderr and (tmp_path / "file").read_text() == "mine"
+    assert third.returncode == 1 and "a file that is no socket stands there" in third.stderr and (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_unix_socket_comes_and_goes_by_reload(start, tmp_path, replicas):
@@ -228,6 +261,72 @@ def test_a_unix_socket_comes_and_goes_by_reload(start, tmp_path, replicas):
     held.settimeout(patience)
     held.sendall(GET)
     assert read_all(held).startswith(b"HTTP/1.1 200")
+
+
+def test_who_may_connect_changes_by_reload(start, tmp_path, replicas):
+    door = tmp_path / "door.sock"
+    ballast = start(replicas[:1], "health = off", f"listen = unix:{door} mode=666")
+    assert stat.S_IMODE(os.stat(door).st_mode) == 0o666
+    ballast.reload(replicas[:1], "health = off", f"listen = unix:{door} mode=600")
+    assert stat.S_IMODE(os.stat(door).st_mode) == 0o600
+    assert ask_local(door).startswith(b"HTTP/1.1 200")
+
+
+def test_a_page_on_a_unix_socket_goes_with_ballast(tmp_path, replicas):
+    page, file = tmp_path / "page.sock", tmp_path / "x.ini"
+    file.write_text(f"listen = 127.0.0.1:0\nservers = 127.0.0.1:{replicas[0].port}\n[stats]\nlisten = unix:{page}\n")
+    process = Process([binary, "-c", file], stream="stderr")
+    process.line("is ready")
+    assert b"ballast_build_info" in ask_local(page, b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    process.signal(15)
+    assert process.wait() == 0 and not page.exists()
+
+
+def test_a_socket_of_a_user_is_that_users(tmp_path, replicas):
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for each in (folder, *list(folder.parents)[:3]):
+        os.chmod(each, 0o777)
+    door, file = folder / "door.sock", tmp_path / "x.ini"
+    file.write_text(f"listen = unix:{door}\nuser = nobody\nservers = 127.0.0.1:{replicas[0].port}\n[stats]\nlisten = off\n")
+    process = Process([binary, "-c", file], stream="stderr")
+    process.line("is ready")
+    assert os.stat(door).st_uid != 0
+    ask = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "curl", "-s", "--unix-socket", door, "http://a/predict"]
+    assert b"replica" in subprocess.run(ask, capture_output=True, timeout=patience).stdout
+    process.signal(15)
+    assert process.wait() == 0 and not door.exists()
+
+
+def test_a_full_line_of_a_unix_server_is_waited_for(start, tmp_path):
+    """As a connection of TCP would be: up to timeout-connect, and the server is not held guilty."""
+    path = tmp_path / "server.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        held = [socket.socket(socket.AF_UNIX)]
+        held[0].connect(str(path))
+        ballast = start([], f"server = local unix:{path}", "health = off", "timeout-connect = 20s", "eject-after = 1")
+        with socket.create_connection(("127.0.0.1", ballast.port), timeout=patience) as link:
+            link.sendall(GET)
+            wait_until(lambda: ballast.metric("ballast_server_inflight_requests") == 1, "the attempt")
+            listener.accept()[0].close()
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            assert read_all(link).endswith(b"ok")
+            connection.close()
+        assert ballast.metric("ballast_server_state", state="ejected") == 0
+        # One that stays full is a time limit reached.
+        held.append(socket.socket(socket.AF_UNIX))
+        held[1].connect(str(path))
+        ballast.reload([], f"server = local unix:{path}", "health = off", "timeout-connect = 200ms")
+        assert requests.get(ballast.url, timeout=patience).status_code == 504
+        assert ballast.metric("ballast_limits_reached_total", limit="timeout-connect") == 1
+        for connection in held:
+            connection.close()
 
 
 def test_a_unix_socket_may_be_trusted(start, tmp_path, replicas):
@@ -268,7 +367,7 @@ def test_x_served_by_is_off_unless_asked_for(start, replicas):
 
 def test_prefixes_are_taken_off(start, replicas):
     ballast = start(replicas[:1], "health = off", "strip-prefix = /gpu /gpu/one/")
-    for path, status in [("/gpu/fields", 200), ("/gpu/one/fields?x=1", 200), ("/fields", 200), ("/gpufields", 404)]:
+    for path, status in [("/gpu//fields", 404), ("/gpu/fields", 200), ("/gpu/one/fields?x=1", 200), ("/fields", 200), ("/gpufields", 404)]:
         answer = requests.get(ballast.url + path, timeout=patience)
         assert answer.status_code == status, path
         if status == 200 and path != "/fields":

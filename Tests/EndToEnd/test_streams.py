@@ -144,9 +144,10 @@ def test_who_only_finishes_sending_may_be_served(start, replicas):
     assert ballast.raw(b"GET /predict HTTP/1.1\r\nHo", half_close=True) == b""
     assert ballast.raw(request[:-2], half_close=True) == b""
     assert ballast.metric("ballast_client_aborts_total", phase="uploading") == 1
-    default = start(replicas[:1])
+    default = start(replicas[:1], "access-log = stderr")
     assert default.raw(request, half_close=True) == b""
     assert default.metric("ballast_client_aborts_total") == 1
+    default.process.line(r'"POST /echo HTTP/1.1" - .* end=left:')
 
 
 def test_who_resets_has_left_even_where_half_a_close_is_served(start, scripted):
@@ -235,9 +236,10 @@ def test_websockets(start, replicas):
             assert link.recv(patience) == data[:size]
         assert link.ping().wait(patience)
         assert ballast.metric("ballast_server_inflight_requests") == 1
+        assert ballast.metric("ballast_open_tunnels") == 1
     wait_until(lambda: "proper" in replicas[0].books()["left"], "the end to arrive")
     ballast.process.line(r'"GET /ws/proper HTTP/1.1" 101 .* end=ok')
-    assert ballast.metric("ballast_tunnels_total") == 1
+    assert (ballast.metric("ballast_tunnels_total"), ballast.metric("ballast_open_tunnels")) == (1, 0)
     assert ballast.metric("ballast_requests_total", code="1xx") == 1
     assert ballast.metric("ballast_server_inflight_requests") == 0
 
@@ -250,6 +252,29 @@ def test_a_websocket_that_is_gone_without_a_word_ends_at_the_server(start, repli
     leave(link, "reset")
     wait_until(lambda: "rude" in replicas[0].books()["left"], "the end to arrive")
     wait_until(lambda: ballast.metric("ballast_tunnels_total") == 1, "it to be counted")
+
+
+def test_a_client_that_is_gone_is_seen_while_its_server_does_not_read(start, scripted):
+    """Nothing more is read of it then: only its reset tells."""
+    ended, stuck = threading.Event(), threading.Event()
+
+    def serve(connection):
+        stuck.wait(patience)
+        read_all(connection)
+        ended.set()
+
+    ballast = start([scripted(tunnel(serve))], "health = off")
+    link = open_to(ballast, UPGRADE)
+    head_of(link)
+    link.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            link.send(bytes(1 << 16))
+    leave(link, "reset")
+    wait_until(lambda: ballast.metric("ballast_tunnels_total") == 1, "its end")
+    assert ballast.metric("ballast_server_inflight_requests") == 0
+    stuck.set()
+    assert ended.wait(patience)
 
 
 def tunnel(serve):
@@ -341,7 +366,7 @@ def test_much_passes_through_a_tunnel_in_both_directions_at_once(start, scripted
     (b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket\r\n\r\n", 502),
     (b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket, h2c\r\n\r\n", 502),
     (b"HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n", 200),
-    (b"HTTP/1.1 426 No\r\nContent-Length: 0\r\n\r\n", 426),
+    (b"HTTP/1.1 426 No\r\nUpgrade: other/2\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n", 426),
 ])
 def test_only_a_true_101_opens_a_tunnel(start, scripted, answer, status):
     """Whatever else the server says, what the client sends next is a request again."""
@@ -355,6 +380,8 @@ def test_only_a_true_101_opens_a_tunnel(start, scripted, answer, status):
     with open_to(ballast, UPGRADE + b"GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") as link:
         data = read_all(link)
     assert data.startswith(b"HTTP/1.1 %d " % status) and data.endswith(b"ok")
+    # 426 says what is wanted (RFC 9110, 15.5.22).
+    assert (b"\r\nUpgrade: other/2\r\n" in data) == (status == 426)
     assert [head.split(b" ")[1] for head in seen] == [b"/t", b"/next"]
     assert ballast.metric("ballast_tunnels_total") == 0
 

@@ -125,6 +125,7 @@ final class Probe {
             }
             schedule(after: settings.healthTimeout)
         } catch {
+            guard error.code != SystemError.notNow else { return end(.timedOut("its line of connections is full")) }
             guard error.isOwnNeed else { return end(.failed(error.reason)) }
             // No check was made: the server is what it was.
             worker.warnOfConnect(server.shared.endpoint, error)

@@ -31,7 +31,7 @@ extension ClientConnection {
         while true {
             answer.fill(wire.outputBlock(worker.loop))
             guard sendOutput() else {
-                if wire.stream.isEnding { close() }
+                if hasLeft { close() }
                 return
             }
             guard answer.isDone else { continue }
@@ -104,7 +104,7 @@ extension ClientConnection {
     func finishClosing() {
         guard sendOutput() else {
             // An error comes as an event of its own; until then the alarm bounds the wait.
-            if wire.stream.isEnding { close() }
+            if hasLeft { close() }
             return
         }
         // A close with unread bytes is a reset, and a reset may overtake the answer (RFC 9112, 9.6).

@@ -100,7 +100,7 @@ final class ClientConnection {
 
     /// Whether nobody is left to read an answer. A client that has finished sending counts as gone, because who hangs up does
     /// no more than that; unless the configuration says that it may still read.
-    private var hasLeft: Bool {
+    var hasLeft: Bool {
         wire.stream.isEnding && (wire.stream.isOver || !worker.plan.traffic.servesHalfClosed)
     }
 
@@ -109,6 +109,9 @@ final class ClientConnection {
         !worker.isWindingDown && !listener.isRetired && !hasFinished
             && requests < worker.plan.traffic.requestsPerConnection
     }
+
+    /// Goes by other rules for who is trusted.
+    func identify(_ traffic: TrafficRules) { identity = traffic.identity(of: identity.ip) }
 
     // MARK: Events
 
@@ -175,8 +178,14 @@ final class ClientConnection {
                 return
             }
             wire.consume(header.byteCount, worker.loop)
-            if let source = header.source { identity = worker.plan.traffic.identity(of: source) }
+            switch header.source {
+            case .proxy: break
+            // Nobody knows who it is: it is not trusted as the proxy is that brought it.
+            case .unknown: identity = ClientIdentity(identity.ip, isTrusted: false)
+            case .client(let source): identity = worker.plan.traffic.identity(of: source)
+            }
         } catch {
+            worker.warnOfHeader(identity.text, listener.settings.text)
             return refuse(.badRequest(.malformedProxyHeader))
         }
         state = .head
@@ -242,7 +251,7 @@ final class ClientConnection {
         }
         guard !hasLeft else {
             // It has sent its request and hung up: nobody will read the answer, so no server starts on it.
-            countUnstarted(.clientLeft(.connecting), status: nil)
+            countUnstarted(.clientLeft(.connecting), status: nil, isHeadWhole: true)
             close()
             return
         }

@@ -59,8 +59,11 @@ struct ClientPace {
     ///   - limit: how long it may take none.
     mutating func watchReading(taken: Int, limit: Duration, now: Duration) {
         reading = Reading(
-            began: now, taken: taken, seen: taken, lastProgress: now, nextLook: now + min(limit, Self.span))
+            began: now, taken: taken, seen: taken, lastProgress: now, nextLook: now + Self.interval(limit))
     }
+
+    /// Progress is seen at a look only: so often, that silence is told within a quarter more than `limit`.
+    private static func interval(_ limit: Duration) -> Duration { min(limit, span) / 4 }
 
     mutating func stopWatchingReading() { reading = nil }
 
@@ -69,7 +72,7 @@ struct ClientPace {
         guard var reading else { return .inTime }
         if taken > reading.seen { reading.lastProgress = now }
         reading.seen = taken
-        reading.nextLook = now + min(limit, Self.span)
+        reading.nextLook = now + Self.interval(limit)
         defer { self.reading = reading }
         guard now - reading.lastProgress < limit else { return .silent }
         let time = now - reading.began

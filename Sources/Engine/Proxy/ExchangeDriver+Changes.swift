@@ -11,14 +11,6 @@ extension ExchangeDriver {
         client.identity.isTrusted || plan.changesRequests || requestHead.connection.contains(.upgrade)
     }
 
-    func forgetChanges() {
-        changes = nil
-        requester = nil
-        isTunnel = false
-        hasFinishedRequest = false
-        hasFinishedResponse = false
-    }
-
     func prepareChanges(_ client: ClientConnection) {
         let changes = Forwarding.RequestChanges()
         self.changes = changes
@@ -41,7 +33,8 @@ extension ExchangeDriver {
     var asker: ClientIdentity? { requester ?? client?.identity }
 
     /// What values of fields speak of.
-    func fieldValues() -> FieldValues {
+    func fieldValues(for edits: FieldEdits) -> FieldValues {
+        guard edits.needsValues else { return FieldValues() }
         let isSecure = requestHead.hasSecureScheme || saysHTTPS
         return FieldValues(
             client: asker?.address ?? [], requestID: requestIDBytes,
@@ -53,7 +46,7 @@ extension ExchangeDriver {
     private var saysHTTPS: Bool {
         guard client?.identity.isTrusted == true, requestHead.present.contains(.xForwardedProto) else { return false }
         for index in 0..<requestHead.fieldCount where requestHead.field(index).known == .xForwardedProto {
-            return requestText(requestHead.field(index).value).elementsEqual("https".utf8)
+            return requestText(requestHead.field(index).value).map(ByteScan.lowercased).elementsEqual("https".utf8)
         }
         return false
     }
@@ -73,8 +66,10 @@ extension ExchangeDriver {
             for index in prefix.indices where bytes[target.start + index] != prefix[index] { isEqual = false }
             guard isEqual else { continue }
             guard target.count > prefix.count else { return prefix.count }
-            let next = bytes[target.start + prefix.count]
-            if next == UInt8(ascii: "/") || next == UInt8(ascii: "?") { return prefix.count }
+            let next = target.start + prefix.count
+            // Two slashes at the beginning are a host's name to who makes a link of them (RFC 3986, 4.2).
+            let isDouble = next + 1 < target.end && bytes[next + 1] == UInt8(ascii: "/")
+            if bytes[next] == UInt8(ascii: "?") || bytes[next] == UInt8(ascii: "/") && !isDouble { return prefix.count }
         }
         return 0
     }

@@ -13,6 +13,7 @@ extension ExchangeDriver {
         leavingFraming = .untilClose
         keepsClient = false
         isTunnel = true
+        metrics.counters.add(.tunnelsOpened)
         writeResponseHead(framing: .none, connection: .upgrade)
         server.wire.consume(responseHead.byteCount, worker.loop)
         requestPump.release()
@@ -34,6 +35,8 @@ extension ExchangeDriver {
             isRequestBroken = true
             requestFlow = .done
         }
+        // Nothing is read of a client while its server takes nothing: that it has gone is told once.
+        if client.wire.stream.hasFailed { requestFlow = .sourceFailed }
         if responsePump.received > before.1 { server.server.metrics.lastByte = worker.now }
         if (requestPump.received, responsePump.received) != before { tell(.tunnelBytes) }
         switch (requestFlow, responseFlow) {

@@ -14,7 +14,7 @@ extension ExchangeDriver {
         let authority = server.server.shared.authority
         let fields = plan.traffic.fields
         let framing = BodyFraming(request: requestHead)
-        if let changes, changes.edits != nil { changes.values = fieldValues() }
+        if let changes, let edits = changes.edits { changes.values = fieldValues(for: edits) }
         let output = server.wire.outputBlock(worker.loop)
         bytes.withBytes { bytes in
             withRequestID(bytes) { id in
@@ -183,7 +183,10 @@ extension ExchangeDriver {
             hasInterim = true
             hasContinued = hasContinued || responseHead.status == 100
             let output = client.wire.outputBlock(worker.loop)
-            input.withBytes { bytes in output.append { Forwarding.interim(responseHead, bytes, to: &$0) } }
+            let others = plan.responseEdits?.dropped
+            input.withBytes { bytes in
+                output.append { Forwarding.interim(responseHead, bytes, others: others, to: &$0) }
+            }
         }
         server.wire.consume(responseHead.byteCount, worker.loop)
         flushClient()
@@ -213,7 +216,7 @@ extension ExchangeDriver {
     func writeResponseHead(framing: BodyFraming, connection: Forwarding.Connection) {
         guard let input = server?.wire.input, let client else { return }
         let changes = plan.responseEdits.map {
-            Forwarding.ResponseChanges($0, fieldValues(), servedBy: plan.settings.servedBy ? servedBy : nil)
+            Forwarding.ResponseChanges($0, fieldValues(for: $0), servedBy: $0.writesOwn ? servedBy : nil)
         }
         let output = client.wire.outputBlock(worker.loop)
         let date = worker.date

@@ -59,6 +59,8 @@ final class ExchangeDriver {
     var requestFlow = Flow.done
     var responseFlow = Flow.done
     private var alarm = Alarm()
+    /// When a server that had no place for one more connection is asked again.
+    var connectAlarm = Alarm()
 
     init(token: Token, worker: Worker) {
         self.token = token
@@ -76,7 +78,11 @@ final class ExchangeDriver {
     func begin(_ client: ClientConnection) {
         self.client = client
         times = ExchangeTimes(began: client.requestBegan)
-        if changes != nil { forgetChanges() }
+        isTunnel = false
+        hasFinishedRequest = false
+        hasFinishedResponse = false
+        changes = nil
+        requester = nil
         takeHead(client)
         let framing = BodyFraming(request: requestHead)
         hasInterim = false
@@ -208,40 +214,6 @@ final class ExchangeDriver {
 
     // MARK: Servers
 
-    private func open(fresh: Bool) -> Exchange.Event? {
-        guard let target = slotServer else { return .serverFailed(.connect) }
-        times.opened = worker.now
-        times.connected = nil
-        // Nothing of the last attempt may reach into this one.
-        responseParser = ResponseParser()
-        isRequestBroken = false
-        hasOwnFault = false
-        if !fresh, let kept = worker.leaseIdle(target, mayReplay: machine.isRepeatable) {
-            kept.lease(self, worker)
-            server = kept
-            times.connected = worker.now
-            return .connected(isKept: true)
-        }
-        do throws(SystemError) {
-            let connection = try worker.connect(target, keepFor: plan.settings.poolIdle)
-            connection.driver = self
-            server = connection
-            return nil
-        } catch {
-            // A server that cannot be reached is told of as one that refuses.
-            hasOwnFault = error.isOwnNeed
-            if hasOwnFault { worker.warnOfConnect(target.shared.endpoint, error) }
-            return .serverFailed(.connect)
-        }
-    }
-
-    func serverIsConnected(_ connection: ServerConnection, isKept: Bool) {
-        times.connected = worker.now
-        tell(.connected(isKept: isKept))
-        // A server may have answered before it was asked anything; its bytes came with the same event.
-        if self.server === connection { pumpResponse() }
-    }
-
     func serverFailed(_ failure: Failure) {
         closeServer()
         guard isUnseen, let client else { return tell(.serverFailed(failure)) }
@@ -250,9 +222,10 @@ final class ExchangeDriver {
     }
 
     /// The response has begun, and the client has not got a byte of it.
-    private var isUnseen: Bool { times.headArrived && responsePump.sent == 0 && !hasInterim }
+    private var isUnseen: Bool { times.headArrived && !isTunnel && responsePump.sent == 0 && !hasInterim }
 
     func closeServer() {
+        connectAlarm.set(nil, token: token, in: &worker.timers)
         server?.close(worker)
         server = nil
     }
@@ -354,6 +327,7 @@ final class ExchangeDriver {
         backend = nil
         plan = worker.plan.backends[0]
         requestPump.release()
+        responsePump.release()
         if let requestBytes {
             worker.pool(ofHead: requestBytes).give(requestBytes)
             self.requestBytes = nil
@@ -372,6 +346,7 @@ final class ExchangeDriver {
     func clientLeft() { tell(.clientLeft) }
 
     func expire(_ time: Duration) {
+        if connectAlarm.isDue(time, now: worker.now, token: token, in: &worker.timers) { connectAgain() }
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
         let isResponding = if case .responding = machine.state { true } else { false }
         tell(.expired(isHeldByClient: isResponding ? responseFlow == .blocked : isBodyAwaited))

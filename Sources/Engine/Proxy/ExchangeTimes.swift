@@ -56,7 +56,8 @@ extension ExchangeDriver {
 
 extension ClientConnection {
     /// Counts and tells a request that never came to an exchange: of it nothing is certain but who sent it.
-    func countUnstarted(_ disposition: Disposition, status: Int?, id: [UInt8] = []) {
+    /// - Parameter isHeadWhole: the head of the driver is its, and tells more.
+    func countUnstarted(_ disposition: Disposition, status: Int?, id: [UInt8] = [], isHeadWhole: Bool = false) {
         let metrics = worker.metrics.unrouted
         metrics.counters.add(.requests)
         metrics.count(disposition, status: status)
@@ -72,13 +73,11 @@ extension ClientConnection {
         record.end = disposition.word
         record.id = String(decoding: id, as: UTF8.self)
         record.total = worker.now - requestBegan
+        if isHeadWhole, let driver, let input = wire.input {
+            input.withBytes { record.describe(driver.requestHead, $0) }
+        }
         log(record.line)
     }
-}
-
-extension ClientIdentity {
-    /// For logs.
-    var text: String { ip == nil ? "unix" : String(decoding: address, as: UTF8.self) }
 }
 
 extension AccessRecord {

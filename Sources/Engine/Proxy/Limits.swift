@@ -42,7 +42,7 @@ extension LimitCounter {
             .missingHost, .malformedHost, .unknownExpectation, .malformedContentLength,
             .contentLengthWithTransferEncoding, .malformedTransferEncoding, .unknownTransferCoding,
             .transferEncodingInOldVersion, .malformedChunk, .malformedStatusLine, .unexpectedSwitch,
-            .malformedProxyHeader:
+            .malformedProxyHeader, .unexpectedProxyHeader:
             return nil
         }
     }

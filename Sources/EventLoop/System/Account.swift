@@ -37,6 +37,11 @@ public struct Account: Sendable {
         _ = setegid(oldGroup)
     }
 
+    /// Gives the file at `path` to the account: of a UNIX socket, so that the account's own group can connect.
+    public func take(_ path: String) throws(SystemError) {
+        guard unsafe chown(path, user, group) == 0 else { throw .last("chown") }
+    }
+
     /// Becomes the account, in every thread, with no way back.
     public func become() throws(SystemError) {
         guard unsafe initgroups(name, group) == 0 else { throw .last("initgroups") }

@@ -11,7 +11,7 @@ public final class ListeningSocket: Sendable {
     private let descriptor: Mutex<Descriptor?>
 
     /// The file that it is found by, where it has one.
-    let file: SocketFile?
+    public let file: SocketFile?
 
     /// Binds and listens.
     /// - Parameter joining: this process listens there already, and shares its port.
@@ -29,6 +29,11 @@ public final class ListeningSocket: Sendable {
         endpoint = .unix(path)
         file = SocketFile(path)
         descriptor = Mutex(socket)
+    }
+
+    /// Changes who may connect at a path where this process listens.
+    public static func setMode(_ mode: UInt32, at path: String) throws(SystemError) {
+        guard unsafe chmod(path, mode) == 0 else { throw .last("chmod") }
     }
 
     /// One more descriptor of a socket that nobody has taken yet: both accept from the same line.
@@ -65,7 +70,7 @@ public final class ListeningSocket: Sendable {
 }
 
 /// The file of a UNIX socket. It goes when the listener is wanted no more: who connects later is told that nobody listens.
-final class SocketFile: Sendable {
+public final class SocketFile: Sendable {
     private let path: String
     private let device: UInt
     private let inode: UInt
@@ -78,8 +83,8 @@ final class SocketFile: Sendable {
         (device, inode) = (about.st_dev, about.st_ino)
     }
 
-    /// Removes it, unless another process has put its own there meanwhile.
-    func remove() {
+    /// Removes it, once; unless another process has put its own there meanwhile.
+    public func remove() {
         guard !isGone.exchange(true, ordering: .relaxed) else { return }
         var about = stat()
         guard unsafe stat(path, &about) == 0, (about.st_dev, about.st_ino) == (device, inode) else { return }

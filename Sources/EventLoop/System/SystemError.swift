@@ -26,13 +26,14 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
 
     public var description: String { "\(call): \(reason)" }
 
-    /// This machine, or this process, has nothing left to do it with: that says nothing about who is on the other side.
+    /// There is nothing left to do it with, for now: that says nothing about how the other side is.
     public var isOwnNeed: Bool {
         [Self.tooManyFiles, Self.fileTableFull, Self.noMemory, Self.noBuffers, Self.noPorts].contains(code)
     }
 
     public static let connectionReset = ECONNRESET
     public static let noEntry = ENOENT
+    public static let exists = EEXIST
     public static let addressInUse = EADDRINUSE
     public static let permissionDenied = EACCES
     public static let tooManyFiles = EMFILE
@@ -41,5 +42,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     public static let noBuffers = ENOBUFS
     /// Of connect(2): every local port towards that address is taken.
     public static let noPorts = EADDRNOTAVAIL
+    /// Of connect(2): no route's port is left for now; on a UNIX socket, the line of those that wait to be accepted is full.
+    public static let notNow = EAGAIN
     public static let connectionAborted = ECONNABORTED
 }

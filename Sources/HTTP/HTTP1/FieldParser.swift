@@ -90,8 +90,11 @@ enum FieldParser {
         _ slot: FieldSlot, _ bytes: Span<UInt8>, isRequest: Bool, in head: inout MessageHead
     ) throws(ProtocolError) {
         guard slot.known != .other else {
-            // Of the names that ballast does not act upon, one tells it what to count.
+            // Of the names that ballast does not act upon, two tell it what to count.
             if !isRequest, slot.name.count == 12 { noteType(slot, bytes, in: &head) }
+            if !isRequest, slot.name.count == 16, ByteScan.equal(bytes, slot.name, ignoringCaseOf: "Content-Encoding") {
+                head.isEncoded = true
+            }
             return
         }
         let isRepeated = head.present.contains(slot.known)
@@ -138,7 +141,7 @@ enum FieldParser {
             ByteScan.equal(bytes, slot.name, ignoringCaseOf: "Content-Type")
         else { return }
         let end = start.end
-        head.isEventStream = end == slot.value.end || bytes[end] == UInt8(ascii: ";") || ByteScan.isBlank(bytes[end])
+        head.hasEventType = end == slot.value.end || bytes[end] == UInt8(ascii: ";") || ByteScan.isBlank(bytes[end])
     }
 
     /// Only `chunked`, once and alone. Well-formed but unknown codings are told from nonsense, because they have an

@@ -112,6 +112,10 @@ public struct RequestParser: Sendable {
         guard bytes[index] == 0x20, index > targetStart else {
             throw bytes[index] >= 0x7f ? .malformedTarget : .malformedRequestLine
         }
+        // The first line of a proxy that says whose connection it is looks like a request's.
+        if ByteScan.equal(bytes, head.methodName, ignoringCaseOf: "PROXY"), bytes[end - 1] != UInt8(ascii: "1") {
+            throw .unexpectedProxyHeader
+        }
         head.version = try Self.version(bytes, index + 1, end)
         if ByteScan.equal(bytes, head.methodName, ignoringCaseOf: "CONNECT") { throw .tunnelNotSupported }
         if ByteScan.equal(bytes, head.methodName, ignoringCaseOf: "TRACE") { throw .methodNotAllowed }

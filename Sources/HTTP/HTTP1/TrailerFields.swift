@@ -21,7 +21,8 @@ public enum TrailerFields {
         "Content-Range",
         "Content-Location", "Content-Disposition", "Cache-Control", "Pragma", "Expires", "Age", "Location",
         "Retry-After", "Vary", "Warning", "Range", "If-Match", "If-None-Match", "If-Modified-Since",
-        "If-Unmodified-Since", "If-Range",
+        "If-Unmodified-Since", "If-Range", "X-Api-Key", "Api-Key", "X-HTTP-Method-Override", "X-Original-URL",
+        "X-Rewrite-URL",
     ]
 
     /// Writes the fields of `section`, whole lines as they came, that may pass. They take at most twice their room.

@@ -70,7 +70,10 @@ public struct MessageHead: ~Copyable, Sendable {
     /// The client takes trailers (`TE: trailers`; RFC 9110, 10.1.4).
     public internal(set) var acceptsTrailers = false
     /// The response is a stream of server-sent events.
-    public internal(set) var isEventStream = false
+    public var isEventStream: Bool { hasEventType && !isEncoded }
+    var hasEventType = false
+    /// Its bytes are those of a content coding.
+    var isEncoded = false
     public internal(set) var present: FieldNames = []
     /// Seconds of a response's `Keep-Alive: timeout=`, when it says so.
     public internal(set) var keepAliveSeconds: Int?
@@ -111,7 +114,8 @@ public struct MessageHead: ~Copyable, Sendable {
         connection = []
         expectsContinue = false
         acceptsTrailers = false
-        isEventStream = false
+        hasEventType = false
+        isEncoded = false
         present = []
         keepAliveSeconds = nil
         maxForwards = nil

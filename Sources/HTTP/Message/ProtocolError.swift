@@ -13,7 +13,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
     case malformedChunk, chunkLineTooLong, chunkExtensionsTooLong, trailersTooLarge, bodyTooLarge
     case malformedStatusLine, unexpectedSwitch, tooManyInterimResponses
     /// Of a connection, not of a message.
-    case malformedProxyHeader
+    case malformedProxyHeader, unexpectedProxyHeader
 
     /// Status of the answer to a client (`configuration`: answers of ballast's own).
     public var status: Int {
@@ -33,7 +33,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
             .transferEncodingInOldVersion, .malformedChunk, .chunkLineTooLong, .chunkExtensionsTooLong,
             .trailersTooLarge:
             400
-        case .malformedProxyHeader: 400
+        case .malformedProxyHeader, .unexpectedProxyHeader: 400
         case .malformedStatusLine, .unexpectedSwitch, .tooManyInterimResponses: 502
         }
     }
@@ -72,7 +72,9 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .bodyTooLarge: "the body is larger than body-limit"
         case .malformedStatusLine: "the status line is not valid (RFC 9112, 4)"
         case .unexpectedSwitch: "101 came without a request to upgrade, or for another protocol (RFC 9110, 15.2.2)"
-        case .malformedProxyHeader: "a header of the PROXY protocol is expected first"
+        case .malformedProxyHeader: "a well-formed header of the PROXY protocol is expected first"
+        case .unexpectedProxyHeader:
+            "no header of the PROXY protocol is expected here: 'listen' needs proxy-protocol, and trusted-proxies the peer"
         case .tooManyInterimResponses: "too many interim responses"
         }
     }

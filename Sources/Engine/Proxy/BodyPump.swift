@@ -86,7 +86,7 @@ struct BodyPump {
         replay?.release()
         replay = nil
         resent = nil
-        trailers = []
+        if !trailers.isEmpty { trailers = [] }
     }
 
     // MARK: Moving

@@ -11,6 +11,15 @@ extension ExchangeDriver {
         client.identity.isTrusted || plan.changesRequests || requestHead.connection.contains(.upgrade)
     }
 
+    /// Of a tunnel too: only a request that was offered a protocol, which is a change, becomes one.
+    func forgetChanges() {
+        changes = nil
+        requester = nil
+        isTunnel = false
+        hasFinishedRequest = false
+        hasFinishedResponse = false
+    }
+
     func prepareChanges(_ client: ClientConnection) {
         let changes = Forwarding.RequestChanges()
         self.changes = changes

@@ -78,11 +78,7 @@ final class ExchangeDriver {
     func begin(_ client: ClientConnection) {
         self.client = client
         times = ExchangeTimes(began: client.requestBegan)
-        isTunnel = false
-        hasFinishedRequest = false
-        hasFinishedResponse = false
-        changes = nil
-        requester = nil
+        if changes != nil { forgetChanges() }
         takeHead(client)
         let framing = BodyFraming(request: requestHead)
         hasInterim = false
@@ -225,7 +221,7 @@ final class ExchangeDriver {
     private var isUnseen: Bool { times.headArrived && !isTunnel && responsePump.sent == 0 && !hasInterim }
 
     func closeServer() {
-        connectAlarm.set(nil, token: token, in: &worker.timers)
+        if connectAlarm.deadline != nil { connectAlarm.set(nil, token: token, in: &worker.timers) }
         server?.close(worker)
         server = nil
     }

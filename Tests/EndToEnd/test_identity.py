@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import socket
 import stat
 import struct
@@ -75,6 +76,36 @@ def test_nobody_else_may_say_who_they_are(start, replicas):
     assert ask(ballast, header, port=port).startswith(b"HTTP/1.1 400")
     assert values(fields_of(ask(ballast, header, source="127.0.0.2", port=port)), "x-forwarded-for") == ["203.0.113.9"]
     assert ask(ballast, source="127.0.0.2", port=port).startswith(b"HTTP/1.1 400")
+
+
+def test_real_proxies_introduce_their_clients(start, replicas, tmp_path):
+    """HAProxy with both versions, and curl."""
+    ballast = start(replicas[:1], "listen = 127.0.0.1:0 proxy-protocol", "health = off", "access-log = stderr")
+    port = int([line for line in ballast.process.lines if "listening on" in line][1].rsplit(":", 1)[1])
+    said = subprocess.run(["curl", "-s", "--haproxy-protocol", f"http://127.0.0.1:{port}/fields"], capture_output=True, timeout=patience)
+    assert b"127.0.0.1" in said.stdout and b"x-real-ip" in said.stdout
+    if not shutil.which("haproxy"):
+        pytest.skip("haproxy is missing")
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        fronts = [each.getsockname()[1] for each in (one, two)]
+    sections = [f"listen v{number}\n bind 127.0.0.1:{front}\n server ballast 127.0.0.1:{port} {word}\n"
+                for number, (front, word) in enumerate(zip(fronts, ("send-proxy", "send-proxy-v2")))]
+    file = tmp_path / "haproxy.cfg"
+    file.write_text("defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n" + "".join(sections))
+    proxy = subprocess.Popen(["haproxy", "-db", "-f", file], stderr=subprocess.DEVNULL)
+    try:
+        for number, front in enumerate(fronts):
+            source = f"127.0.9.{number + 1}"
+
+            def fields():
+                with contextlib.suppress(ConnectionError):
+                    return fields_of(ask(ballast, port=front, source=source))
+
+            assert values(wait_until(fields, "haproxy"), "x-forwarded-for") == [source]
+            ballast.process.line(rf"Z {re.escape(source)} \"GET /fields")
+    finally:
+        proxy.terminate()
+        proxy.wait()
 
 
 def test_whom_a_proxy_cannot_name_is_not_trusted_as_the_proxy_is(start, replicas):

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import socket
 import threading
-import time
 
 import pytest
 import requests
@@ -433,23 +432,22 @@ def test_a_server_that_dies_in_a_tunnel_is_seen(start, scripted):
 
 def test_a_slow_reader_of_a_tunnel_stops_its_writer(start, scripted):
     """R23 for tunnels: what nobody reads is not kept."""
-    sent = [0]
+    sent, is_full = [0], threading.Event()
 
     def serve(connection):
         connection.settimeout(1)
-        with contextlib.suppress(TimeoutError):
+        try:
             while True:
                 sent[0] += connection.send(bytes(65536))
+        except TimeoutError:
+            is_full.set()
+            read_all(connection)
 
     ballast = start([scripted(tunnel(serve))], "health = off")
     with open_to(ballast, UPGRADE) as link:
         head_of(link)
-        wait_until(lambda: sent[0] > 1 << 20, "the connection to fill")
-        before = -1
-        while before != sent[0]:
-            before = sent[0]
-            time.sleep(0.3)
-        assert sent[0] < 32 << 20
+        assert is_full.wait(patience)
+        assert 1 << 20 < sent[0] < 32 << 20
         assert ballast.metric("process_resident_memory_bytes") < 100 << 20
 
 

@@ -1,8 +1,12 @@
 // Any bytes as a request. Laws: no trap; what arrives in pieces means what it means whole; and the head that is forwarded,
 // read again, is the same request: method, target, host, framing and fields.
 
-private let identity = ClientIdentity(address: Array("192.0.2.1".utf8), isTrusted: false)
+private let identity = ClientIdentity(IPAddress("192.0.2.1"), isTrusted: false)
 private let settings = FieldSettings(via: Array("ballast".utf8), passesUnderscores: false)
+private let proxy = ClientIdentity(IPAddress("10.0.0.1"), isTrusted: true)
+private let trusted = [CIDR("10.0.0.0/8")].compactMap { $0 }
+private let edits = FieldEdits(
+    sets: [.init(name: "X-Set", value: [.client, .host, .requestID])], removes: ["Cookie", "X-A"], own: nil)
 private let replaced = FieldNames(
     .host, .xForwardedFor, .xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .forwarded, .xRequestID,
     .expect,
@@ -31,8 +35,9 @@ private func checkForwarded(_ head: borrowing MessageHead, _ bytes: [UInt8]) {
     let forwarded = written { output in
         Forwarding.request(
             head, bytes.span, framing: framing, client: identity, server: Array("server".utf8), requestID: id.span,
-            settings: settings, to: &output)
+            settings: settings, changes: nil, to: &output)
     }
+    checkChanged(head, bytes)
     var parser = RequestParser()
     var again = MessageHead()
     do throws(ProtocolError) {
@@ -54,6 +59,33 @@ private func checkForwarded(_ head: borrowing MessageHead, _ bytes: [UInt8]) {
     let before = lines(head, bytes, except: replaced, underscores: false)
     let after = lines(again, forwarded, except: replaced, underscores: false)
     precondition(before == after, "other fields: \(before) became \(after)")
+}
+
+/// From a trusted peer, with fields set and removed: it is a request still, and nothing gets in by a value.
+private func checkChanged(_ head: borrowing MessageHead, _ bytes: [UInt8]) {
+    let changes = Forwarding.RequestChanges()
+    changes.edits = edits
+    let client = ClientIdentity.forwarded(head, bytes.span, trusted: trusted)
+    changes.client = client.map { Array($0.description.utf8) }
+    changes.values = FieldValues(
+        client: changes.client ?? [], requestID: Array("id".utf8), host: Array(bytes[head.effectiveHost.indices]))
+    let settings = FieldSettings(via: [], passesUnderscores: true, writesForwarded: true)
+    let forwarded = written { output in
+        Forwarding.request(
+            head, bytes.span, framing: BodyFraming(request: head), client: proxy, server: Array("server".utf8),
+            requestID: Array("id".utf8).span, settings: settings, changes: changes, to: &output)
+    }
+    var parser = RequestParser()
+    var again = MessageHead()
+    do throws(ProtocolError) {
+        let limits = RequestParser.Limits(head: 65_535, target: 32_768, fields: 256)
+        let isWhole = try parser.parse(forwarded.span, limits: limits, into: &again)
+        precondition(isWhole && again.byteCount == forwarded.count, "the changed head ends elsewhere")
+        precondition(BodyFraming(request: again) == BodyFraming(request: head), "another framing by changes")
+    } catch {
+        // A field line more than there may be.
+        precondition(head.fieldCount > 240, "the changed head is refused: \(error)")
+    }
 }
 
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -24,10 +24,11 @@ private func checkForwarded(_ head: borrowing MessageHead, _ bytes: [UInt8]) {
     let date = HTTPDate(seconds: 0)
     let forwarded = written { output in
         if head.status < 200 {
-            Forwarding.interim(head, bytes.span, to: &output)
+            Forwarding.interim(head, bytes.span, others: nil, to: &output)
         } else {
             Forwarding.response(
                 head, bytes.span, framing: leaving, requestID: id.span, date: date.bytes.span, connection: .keep,
+                changes: nil,
                 to: &output)
         }
     }

@@ -38,6 +38,8 @@ final class ClientConnection {
     var isTurnedAway = false
     /// Its peer, or whose connection a PROXY header says that it is.
     private(set) var identity: ClientIdentity
+    /// The proxy that brought it cannot name it.
+    private var isUnknown = false
     var wire: Wire
     var state = State.head
     /// Since when a head is awaited, where one is.
@@ -111,7 +113,9 @@ final class ClientConnection {
     }
 
     /// Goes by other rules for who is trusted.
-    func identify(_ traffic: TrafficRules) { identity = traffic.identity(of: identity.ip) }
+    func identify(_ traffic: TrafficRules) {
+        if !isUnknown { identity = traffic.identity(of: identity.ip) }
+    }
 
     // MARK: Events
 
@@ -181,7 +185,9 @@ final class ClientConnection {
             switch header.source {
             case .proxy: break
             // Nobody knows who it is: it is not trusted as the proxy is that brought it.
-            case .unknown: identity = ClientIdentity(identity.ip, isTrusted: false)
+            case .unknown:
+                isUnknown = true
+                identity = ClientIdentity(identity.ip, isTrusted: false)
             case .client(let source): identity = worker.plan.traffic.identity(of: source)
             }
         } catch {

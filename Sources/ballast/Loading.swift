@@ -125,6 +125,12 @@ enum Loading {
                 text += "error: cannot write \(what) '\(path)': \(error.reason)\n"
             }
         }
+        for listener in settings.allListeners {
+            guard let path = listener.path else { continue }
+            do throws(SystemError) { try ListeningSocket.tryPath(path) } catch {
+                text += "\(listener.position): error: cannot listen on \(listener.text): \(error.reason)\n"
+            }
+        }
         if let path = settings.pidFile, !inUse.contains(path) { attempt(path, "the pid file") }
         guard settings.accessLog.hasPrefix("/"), !inUse.contains(settings.accessLog) else { return text }
         let path = settings.accessLog

@@ -276,7 +276,10 @@ def test_a_unix_socket_is_taken_over_from_the_dead_and_from_nobody_else(start, t
     (tmp_path / "file").write_text("mine")
     third = subprocess.run([binary, "-l", f"unix:{tmp_path}/file", "127.0.0.1:1"], capture_output=True, text=True,
                            timeout=patience)
-    assert third.returncode == 1 and "a file that is no socket stands there" in third.stderr and (tmp_path / "file").read_text() == "mine"
+    assert third.returncode == 1 and "file exists" in third.stderr and (tmp_path / "file").read_text() == "mine"
+    checked = subprocess.run([binary, "-t", "-l", f"unix:{tmp_path}/none/x.sock", "127.0.0.1:1"], capture_output=True, text=True,
+                             timeout=patience)
+    assert checked.returncode == 2 and "no such file or directory" in checked.stderr
 
 
 def test_a_unix_socket_comes_and_goes_by_reload(start, tmp_path, replicas):

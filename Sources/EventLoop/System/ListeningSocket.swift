@@ -31,6 +31,17 @@ public final class ListeningSocket: Sendable {
         descriptor = Mutex(socket)
     }
 
+    /// Finds out whether a socket could be made at a path, or taken over there; touches nothing.
+    public static func tryPath(_ path: String) throws(SystemError) {
+        var about = stat()
+        if unsafe lstat(path, &about) == 0 {
+            guard about.st_mode & S_IFMT == S_IFSOCK else { throw SystemError(call: "bind", code: EEXIST) }
+            return
+        }
+        let folder = path.lastIndex(of: "/").map { path[...$0] } ?? "."
+        guard unsafe access(String(folder), W_OK | X_OK) == 0 else { throw .last("access") }
+    }
+
     /// Changes who may connect at a path where this process listens.
     public static func setMode(_ mode: UInt32, at path: String) throws(SystemError) {
         guard unsafe chmod(path, mode) == 0 else { throw .last("chmod") }

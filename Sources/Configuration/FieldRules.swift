@@ -20,6 +20,7 @@ public struct FieldRule: Equatable, Sendable {
 
 /// The rules of one direction.
 public struct FieldRules: Equatable, Sendable {
+    /// Fields that come, each name once, and names of fields that go.
     public var sets: [FieldRule] = []
     public var removes: [String] = []
 

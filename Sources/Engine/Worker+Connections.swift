@@ -66,7 +66,7 @@ extension Worker {
             return
         }
         // Whose connection it is may show with its first bytes only.
-        if !listener.isStats, !client.isIntroducing { admit(client) }
+        if !listener.isStats, !client.awaitsProxyHeader { admit(client) }
     }
 
     /// Lets a client in if its address has room for one connection more; else answers it, a few at a time.

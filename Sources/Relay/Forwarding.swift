@@ -31,6 +31,7 @@ public enum Forwarding {
         public var upgrade = ByteRange.empty
         /// Bytes at the target's beginning that the server does not get to see.
         public var prefix = 0
+        /// What the configuration says of the fields, and what their values speak of.
         public var edits: FieldEdits?
         public var values: FieldValues?
 

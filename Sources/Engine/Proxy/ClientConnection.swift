@@ -11,7 +11,7 @@ import Relay
 final class ClientConnection {
     enum State {
         /// A header of the PROXY protocol is awaited.
-        case introduction
+        case proxyHeader
         /// Between requests, or within a head.
         case head
         case exchanging
@@ -72,7 +72,7 @@ final class ClientConnection {
         requestBegan = worker.now
         let traffic = worker.plan.traffic
         identity = traffic.identity(of: peer)
-        if traffic.expectsProxyHeader(from: identity, on: listener.settings) { state = .introduction }
+        if traffic.expectsProxyHeader(from: identity, on: listener.settings) { state = .proxyHeader }
         setAlarm(traffic.timeoutHead)
     }
 
@@ -81,18 +81,18 @@ final class ClientConnection {
         switch state {
         // Empty lines before a request are nothing (RFC 9112, 2.2).
         case .head: !parser.hasBegun && (driver != nil || wire.inputCount == 0)
-        case .introduction: wire.inputCount == 0
+        case .proxyHeader: wire.inputCount == 0
         case .exchanging, .composing, .answering, .draining, .closing, .lingering: false
         }
     }
 
     /// It awaits a PROXY header.
-    var isIntroducing: Bool { if case .introduction = state { true } else { false } }
+    var awaitsProxyHeader: Bool { if case .proxyHeader = state { true } else { false } }
 
     /// It has not sent a whole head since its last answer, or at all.
     var isAwaitingHead: Bool {
         switch state {
-        case .introduction, .head: true
+        case .proxyHeader, .head: true
         case .exchanging, .composing, .answering, .draining, .closing, .lingering: false
         }
     }
@@ -132,7 +132,7 @@ final class ClientConnection {
     /// Goes on with whatever can go on now.
     func advance() {
         switch state {
-        case .introduction: readIntroduction()
+        case .proxyHeader: readProxyHeader()
         case .head: readHead()
         case .exchanging: driver?.clientIsReady([.readable])
         case .draining: drain()
@@ -147,7 +147,7 @@ final class ClientConnection {
     func expire(_ time: Duration) {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
         switch state {
-        case .introduction: closeIdle()
+        case .proxyHeader: closeIdle()
         case .head where isIdle: closeIdle()
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
@@ -167,7 +167,7 @@ final class ClientConnection {
     // MARK: Heads
 
     /// Reads the PROXY header, before which nothing of the client is known.
-    private func readIntroduction() {
+    private func readProxyHeader() {
         if wire.stream.mayRead {
             switch wire.receive(worker.loop) {
             case .moved, .wouldBlock: break
@@ -338,7 +338,7 @@ final class ClientConnection {
         case .exchanging: driver?.abort()
         // An answer whose end the client has not taken yet.
         case .closing where wire.hasOutput && !listener.isStats: worker.metrics.process.add(.cutAtStop)
-        case .closing, .introduction, .head, .composing, .answering, .draining, .lingering: break
+        case .closing, .proxyHeader, .head, .composing, .answering, .draining, .lingering: break
         }
         // Whatever of that answer the socket took is on its way; nothing is waited for.
         if !isClosed { close() }

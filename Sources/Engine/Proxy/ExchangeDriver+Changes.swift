@@ -14,7 +14,7 @@ extension ExchangeDriver {
     /// Of a tunnel too: only a request that was offered a protocol, which is a change, becomes one.
     func forgetChanges() {
         changes = nil
-        requester = nil
+        forwardedClient = nil
         isTunnel = false
         hasFinishedRequest = false
         hasFinishedResponse = false
@@ -29,24 +29,24 @@ extension ExchangeDriver {
             if isTrusted,
                 let ip = ClientIdentity.forwarded(requestHead, bytes, trusted: plan.traffic.trustedProxies)
             {
-                requester = ClientIdentity(ip, isTrusted: false)
+                forwardedClient = ClientIdentity(ip, isTrusted: false)
             }
             changes.prefix = prefixCount(bytes)
             changes.upgrade = offeredProtocol(bytes)
         }
-        changes.client = requester?.address
+        changes.client = forwardedClient?.address
         changes.edits = plan.requestEdits
     }
 
     /// Who asks.
-    var asker: ClientIdentity? { requester ?? client?.identity }
+    var effectiveClient: ClientIdentity? { forwardedClient ?? client?.identity }
 
     /// What values of fields speak of.
     func fieldValues(for edits: FieldEdits) -> FieldValues {
         guard edits.needsValues else { return FieldValues() }
         let isSecure = requestHead.hasSecureScheme || saysHTTPS
         return FieldValues(
-            client: asker?.address ?? [], requestID: requestIDBytes,
+            client: effectiveClient?.address ?? [], requestID: requestIDBytes,
             server: Array((slotServer?.shared.name ?? "").utf8),
             scheme: isSecure ? "https" : "http", host: requestText(requestHead.effectiveHost))
     }

@@ -10,7 +10,7 @@ extension ExchangeDriver {
     // MARK: Asking
 
     private func ask(without exclusions: Exclusions, waits: Bool, isRetry: Bool) -> Choice {
-        let pick = Pick(exclusions: exclusions, affinity: asker?.affinity ?? 0, random: worker.draw())
+        let pick = Pick(exclusions: exclusions, affinity: effectiveClient?.affinity ?? 0, random: worker.draw())
         let waiter = waits ? WaiterID(worker: worker.index, slot: token.slot) : nil
         return plan.shared.backend.choose(pick, waiter: waiter, isRetry: isRetry, now: worker.now)
     }

@@ -49,7 +49,7 @@ final class ExchangeDriver {
     /// What is special about this request, if anything is.
     var changes: Forwarding.RequestChanges?
     /// The client that a trusted peer speaks for; nil where that is the peer itself.
-    var requester: ClientIdentity?
+    var forwardedClient: ClientIdentity?
     /// Both sides have switched to another protocol, and which of them was told that the other has finished.
     var isTunnel = false
     var hasFinishedRequest = false

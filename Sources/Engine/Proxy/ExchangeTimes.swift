@@ -38,7 +38,7 @@ extension ExchangeDriver {
         record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
         record.status = status ?? 0
         record.end = disposition.word
-        if let asker { record.client = asker.text }
+        if let effectiveClient { record.client = effectiveClient.text }
         if let backend { record.backend = backend.name }
         if let server { record.server = server.name }
         requestBytes?.withBytes { bytes in record.describe(requestHead, bytes) }

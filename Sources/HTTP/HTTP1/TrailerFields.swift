@@ -1,9 +1,11 @@
 // The trailer section on its way to the next hop (RFC 9110, 6.5): which of its fields may pass. The chunk decoder has
 // checked their syntax.
 
+/// The fields of a trailer section (RFC 9110, 6.5).
 public enum TrailerFields {
     /// Which trailer fields are held back besides those that never pass.
     public struct Rule: Sendable {
+        /// Names that the configuration takes away, or sets itself.
         public var others: FieldNameList?
         /// Whether names with underscores pass.
         public var underscores: Bool
@@ -18,8 +20,8 @@ public enum TrailerFields {
     /// and some who merge trailers into the head would believe them (RFC 9110, 6.5.1).
     private static let never: [StaticString] = [
         "Authorization", "Cookie", "Set-Cookie", "WWW-Authenticate", "Content-Type", "Content-Encoding",
-        "Content-Range",
-        "Content-Location", "Content-Disposition", "Cache-Control", "Pragma", "Expires", "Age", "Location",
+        "Content-Range", "Content-Location", "Content-Disposition", "Cache-Control", "Pragma", "Expires", "Age",
+        "Location",
         "Retry-After", "Vary", "Warning", "Range", "If-Match", "If-None-Match", "If-Modified-Since",
         "If-Unmodified-Since", "If-Range", "X-Api-Key", "Api-Key", "X-HTTP-Method-Override", "X-Original-URL",
         "X-Rewrite-URL",

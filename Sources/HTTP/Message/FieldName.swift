@@ -3,8 +3,7 @@
 /// A field name ballast acts upon; every other name is `other`. Names compare without case (RFC 9110, 5.1).
 public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case other
-    case connection, contentLength, date, expect, forwarded, host, http2Settings, idempotencyKey,
-        keepAlive, maxForwards
+    case connection, contentLength, date, expect, forwarded, host, http2Settings, idempotencyKey, keepAlive, maxForwards
     case proxyAuthenticate, proxyAuthorization, proxyConnection, te, trailer, transferEncoding, upgrade, via
     case xForwardedFor, xForwardedHost, xForwardedProto, xRealIP, xRequestID
     /// Any further name that begins with `X-Forwarded-`: servers believe Port, Prefix, Scheme and others too.

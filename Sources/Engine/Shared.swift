@@ -198,8 +198,12 @@ public final class Shared: Sendable {
 
     /// Calls `body` once, from any thread, when one round of checks is done.
     public func whenReady(_ body: @escaping @Sendable () -> Void) {
-        states.withLock { $0.whenReady = body }
-        noteVerdict()
+        // The last verdict may have come before anybody asked.
+        let wasReady = states.withLock { states -> Bool in
+            if !states.hasBeenReady { states.whenReady = body }
+            return states.hasBeenReady
+        }
+        if wasReady { body() } else { noteVerdict() }
     }
 
     // MARK: Pages

@@ -14,8 +14,10 @@ FEW, MANY = 1000, 3000
 REQUEST = b"GET /health HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n"
 POST = (b"POST /predict HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench/1.0\r\nContent-Type: application/json\r\n"
         b"Content-Length: 256\r\n\r\n" + b"x" * 256)
-STREAM = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nContent-Length: 35\r\n\r\n"
-          b'{"stream": true, "max_tokens":%5d}')
+STREAM = b"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nContent-Length: 2\r\n\r\n{}"
+STREAMED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b'data: {"choices": [{"index": 0, "delta": {"content": "token"}}]}\n\n'
+EVENTS_PORT = 18089
 
 
 def exchange(connection, request, count):
@@ -31,19 +33,41 @@ def exchange(connection, request, count):
             body += connection.recv(65536)
 
 
-def events(connection, _, count):
-    connection.sendall(STREAM % count)
+def events(connection, request, count):
+    """Streams `count` events, each sent when the one before has arrived: how fast the machine is changes nothing."""
+    with socket.create_server(("127.0.0.1", EVENTS_PORT)) as listener:
+        connection.sendall(request)
+        server, _ = listener.accept()
+    with server:
+        received = b""
+        while not received.endswith(b"{}"):
+            received += server.recv(65536)
+        server.sendall(STREAMED)
+        until(connection, b"\r\n\r\n")
+        for _ in range(count):
+            server.sendall(b"%x\r\n%b\r\n" % (len(EVENT), EVENT))
+            until(connection, b"\n\n\r\n")
+        server.sendall(b"0\r\n\r\n")
+        until(connection, b"0\r\n\r\n")
+
+
+def until(connection, end):
     received = b""
-    while not received.endswith(b"0\r\n\r\n"):
-        received = received[-10:] + connection.recv(65536)
+    while not received.endswith(end):
+        received += connection.recv(65536)
 
 
-def valgrind(tool, port, load, request, count):
+LOADS = {"get": (exchange, REQUEST, proxies.replica_port), "post": (exchange, POST, proxies.replica_port),
+         "event": (events, STREAM, EVENTS_PORT)}
+
+
+def valgrind(tool, port, name, count):
     """Runs ballast under a tool while `count` requests or events pass; the tool's output file."""
     output = proxies.folder / f"{tool}.{os.getpid()}.out"
     flag = "--callgrind-out-file" if tool == "callgrind" else "--log-file"
     file = proxies.folder / "counted.ini"
-    file.write_text(f"listen = 127.0.0.1:{port}\nservers = 127.0.0.1:{proxies.replica_port}\nthreads = 1\nhealth = off\n"
+    load, request, server = LOADS[name]
+    file.write_text(f"listen = 127.0.0.1:{port}\nservers = 127.0.0.1:{server}\nthreads = 1\nhealth = off\n"
                     "requests-per-connection = 1000000\npool-idle = 1h\n")
     words = ["valgrind", f"--tool={tool}", f"{flag}={output}", proxies.binaries / "ballast", "-c", file]
     environment = {**os.environ, "SWIFT_BACKTRACE": "enable=no"}
@@ -55,7 +79,6 @@ def valgrind(tool, port, load, request, count):
         except OSError:
             time.sleep(0.05)
     with connection:
-        exchange(connection, REQUEST, 50)
         load(connection, request, count)
     process.terminate()
     if process.wait(120) != 0:
@@ -63,11 +86,11 @@ def valgrind(tool, port, load, request, count):
     return output.read_text()
 
 
-def measure(load, request):
+def measure(name):
     """Instructions for each of the requests by which two runs differ."""
     totals = []
     for port, count in ((18085, FEW), (18086, MANY)):
-        text = valgrind("callgrind", port, load, request, count)
+        text = valgrind("callgrind", port, name, count)
         totals.append(int(re.search(r"^(?:totals|summary): (\d+)", text, re.M)[1]))
     return round((totals[1] - totals[0]) / (MANY - FEW))
 
@@ -80,9 +103,9 @@ def budget():
 
 
 def count(check, write):
-    replica = proxies.start_replica("--ttft", "0", "--tpot", "1", "--tokens", "100000")
+    replica = proxies.start_replica("--ttft", "0")
     try:
-        counted = {"get": measure(exchange, REQUEST), "post": measure(exchange, POST), "event": measure(events, None)}
+        counted = {name: measure(name) for name in LOADS}
     finally:
         replica.stop()
     allowed = budget()
@@ -105,12 +128,12 @@ def count(check, write):
 
 def allocations():
     """Heap allocations for each request in steady state: the difference of two runs."""
-    replica = proxies.start_replica("--ttft", "0", "--tpot", "1", "--tokens", "100000")
+    replica = proxies.start_replica("--ttft", "0")
     try:
-        for name, load, request in (("get", exchange, REQUEST), ("post", exchange, POST), ("event", events, None)):
+        for name in LOADS:
             totals = []
             for port, number in ((18087, FEW), (18088, MANY)):
-                text = valgrind("memcheck", port, load, request, number)
+                text = valgrind("memcheck", port, name, number)
                 totals.append(int(re.search(r"total heap usage: ([\d,]+) allocs", text)[1].replace(",", "")))
             print(f"{name}: {(totals[1] - totals[0]) / (MANY - FEW):.3f} allocations each ({totals[0]}, {totals[1]})")
     finally:

@@ -165,6 +165,7 @@ class Client:
             fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])}
             if status >= 200 or status == 101:
                 break
+        self.closes = fields.get("connection") == "close"
         if fields.get("x-request-id") != nonce:
             raise Broken(f"the answer belongs to {fields.get('x-request-id')}")
         return status, fields
@@ -201,9 +202,10 @@ class Client:
             try:
                 outcomes.append(self.check(*await self.answer(reader, each), body_of(each, 300)))
             except asyncio.IncompleteReadError as error:
-                if error.partial or outcomes[-1:] == ["200"] and self.walk.is_quiet_since(0):
+                # Whoever was told that the connection closes behind an answer asks the rest again.
+                if error.partial or not outcomes or not self.closes:
                     raise
-                return outcomes[-1] if outcomes else "cut"
+                break
         return max(outcomes)
 
     async def post(self, reader, writer, nonce):
@@ -298,9 +300,6 @@ class Walk:
     def complain(self, text):
         self.complaints.append(f"seed {self.options.seed}, step {self.steps} ({self.step_name}): {text}")
 
-    def is_quiet_since(self, began):
-        return self.quiet_since is not None and self.quiet_since + SETTLED < max(began, time.monotonic() - 1e9)
-
     def note(self, kind, nonce, outcome, began):
         self.outcomes[f"{kind} {outcome.split(' ')[0]}"] += 1
         is_good = outcome in ("200", "left", "refused")
@@ -353,11 +352,12 @@ class Walk:
         self.ballast.file.write_text(self.random.choice(["listen = nowhere\n", "", "listen = :1\nservers = no-such.invalid:1\n"]))
         self.ballast.process.send_signal(signal.SIGHUP)
 
-        def heal():
-            self.ballast.write()
-            self.ballast.process.send_signal(signal.SIGHUP)
+        return self.configure
 
-        return heal
+    def configure(self):
+        """As it is meant to be."""
+        self.ballast.write()
+        self.ballast.process.send_signal(signal.SIGHUP)
 
     def starved(self):
         """Hardly a descriptor is left."""
@@ -392,12 +392,7 @@ class Walk:
     def log_lost(self):
         self.ballast.write(**{"access-log": "/dev/full"})
         self.ballast.process.send_signal(signal.SIGHUP)
-
-        def heal():
-            self.ballast.write()
-            self.ballast.process.send_signal(signal.SIGHUP)
-
-        return heal
+        return self.configure
 
     def reopened(self):
         log = self.folder / "access.log"

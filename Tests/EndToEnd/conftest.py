@@ -1,5 +1,6 @@
 """What the end-to-end tests share: the real binary, real replicas, and sockets that say exactly what they are told."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -233,6 +234,21 @@ class ScriptedServer:
 
     def close(self):
         self.listener.close()
+
+
+@pytest.fixture
+def deaf():
+    """A port that neither accepts nor refuses: its line of connections is full."""
+    with contextlib.ExitStack() as held:
+        listener = held.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            link = held.enter_context(socket.socket())
+            link.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                link.connect(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 @pytest.fixture

@@ -38,16 +38,8 @@ private func checkForwarded(_ head: borrowing MessageHead, _ bytes: [UInt8]) {
             settings: settings, changes: nil, to: &output)
     }
     checkChanged(head, bytes)
-    var parser = RequestParser()
     var again = MessageHead()
-    do throws(ProtocolError) {
-        let limits = RequestParser.Limits(head: 65_535, target: 32_768, fields: 256)
-        let isWhole = try parser.parse(forwarded.span, limits: limits, into: &again)
-        precondition(isWhole && again.byteCount == forwarded.count, "the forwarded head ends elsewhere")
-    } catch {
-        fatalError("the forwarded head is refused: \(error)")
-    }
-    precondition(BodyFraming(request: again) == framing, "another framing")
+    if let error = readAgain(forwarded, framing, into: &again) { fatalError("the forwarded head is refused: \(error)") }
     precondition(
         bytes[head.methodName.indices].elementsEqual(forwarded[again.methodName.indices]), "another method")
     var target = Array(bytes[head.target.indices])
@@ -75,16 +67,24 @@ private func checkChanged(_ head: borrowing MessageHead, _ bytes: [UInt8]) {
             head, bytes.span, framing: BodyFraming(request: head), client: proxy, server: Array("server".utf8),
             requestID: Array("id".utf8).span, settings: settings, changes: changes, to: &output)
     }
-    var parser = RequestParser()
     var again = MessageHead()
-    do throws(ProtocolError) {
-        let limits = RequestParser.Limits(head: 65_535, target: 32_768, fields: 256)
-        let isWhole = try parser.parse(forwarded.span, limits: limits, into: &again)
-        precondition(isWhole && again.byteCount == forwarded.count, "the changed head ends elsewhere")
-        precondition(BodyFraming(request: again) == BodyFraming(request: head), "another framing by changes")
-    } catch {
+    if let error = readAgain(forwarded, BodyFraming(request: head), into: &again) {
         // A field line more than there may be.
         precondition(head.fieldCount > 240, "the changed head is refused: \(error)")
+    }
+}
+
+/// Reads a head that was forwarded: it ends where it ends, with the same framing.
+private func readAgain(_ forwarded: [UInt8], _ framing: BodyFraming, into head: inout MessageHead) -> ProtocolError? {
+    var parser = RequestParser()
+    do throws(ProtocolError) {
+        let limits = RequestParser.Limits(head: 65_535, target: 32_768, fields: 256)
+        let isWhole = try parser.parse(forwarded.span, limits: limits, into: &head)
+        precondition(isWhole && head.byteCount == forwarded.count, "the forwarded head ends elsewhere")
+        precondition(BodyFraming(request: head) == framing, "another framing")
+        return nil
+    } catch {
+        return error
     }
 }
 

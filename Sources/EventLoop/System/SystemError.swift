@@ -26,7 +26,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
 
     public var description: String { "\(call): \(reason)" }
 
-    /// There is nothing left to do it with, for now: that says nothing about how the other side is.
+    /// This side has nothing left to do it with: that says nothing about how the other side is.
     public var isOwnNeed: Bool {
         [Self.tooManyFiles, Self.fileTableFull, Self.noMemory, Self.noBuffers, Self.noPorts].contains(code)
     }
@@ -42,7 +42,7 @@ public struct SystemError: Error, Equatable, Sendable, CustomStringConvertible {
     public static let noBuffers = ENOBUFS
     /// Of connect(2): every local port towards that address is taken.
     public static let noPorts = EADDRNOTAVAIL
-    /// Of connect(2): no route's port is left for now; on a UNIX socket, the line of those that wait to be accepted is full.
+    /// Of connect(2): on a UNIX socket, the line of those that wait to be accepted is full.
     public static let notNow = EAGAIN
     public static let connectionAborted = ECONNABORTED
 }

@@ -31,19 +31,21 @@ let package = Package(
     name: "ballast",
     targets: [
         .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "COpenSSL", providers: [.apt(["libssl-dev"])]),
         library("Addresses"),
         library("HTTP"),
         library("Balancing", ["Addresses"]),
         library("Relay", ["Addresses", "HTTP", "Balancing"]),
         library("Configuration", ["Addresses", "Balancing"]),
         library("Metrics"),
-        library("EventLoop", ["Addresses", "CLinux"], exclude: ["README.md"]),
+        library("EventLoop", ["Addresses", "CLinux", "COpenSSL"], exclude: ["README.md"]),
         library(
             "Engine",
-            ["Addresses", "HTTP", "Balancing", "Relay", "Configuration", "Metrics", "EventLoop"]),
+            ["Addresses", "CZlib", "HTTP", "Balancing", "Relay", "Configuration", "Metrics", "EventLoop"]),
         .executableTarget(
             name: "ballast",
-            dependencies: ["Addresses", "Balancing", "Configuration", "Engine", "EventLoop", "Metrics"],
+            dependencies: ["Addresses", "Balancing", "Configuration", "Engine", "EventLoop", "HTTP", "Metrics"],
             swiftSettings: settings),
         .executableTarget(
             name: "demo-replica", dependencies: ["Addresses", "EventLoop", "HTTP"], swiftSettings: settings),
@@ -51,7 +53,8 @@ let package = Package(
         .target(
             name: "TestKit",
             dependencies: [
-                "Addresses", "Balancing", "Configuration", "Engine", "EventLoop", "HTTP", "Metrics", "Relay",
+                "Addresses", "Balancing", "COpenSSL", "Configuration", "Engine", "EventLoop", "HTTP", "Metrics",
+                "Relay",
             ],
             path: "Tests/TestKit", swiftSettings: settings),
         .executableTarget(
@@ -62,7 +65,7 @@ let package = Package(
         tests("RelayTests", ["Addresses", "Balancing", "HTTP", "Relay"]),
         tests("ConfigurationTests", ["Configuration"], exclude: ["Golden"]),
         tests("MetricsTests", ["Metrics"]),
-        tests("EventLoopTests", ["Addresses", "EventLoop"]),
+        tests("EventLoopTests", ["Addresses", "COpenSSL", "EventLoop"]),
         tests("EngineTests", ["Configuration", "Engine", "EventLoop", "HTTP", "TestKit"]),
         tests("HouseRulesTests", []),
     ]

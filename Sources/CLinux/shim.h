@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
@@ -45,6 +46,8 @@ static inline int clinux_drop_syns(int fd) {
     struct sock_fprog program = {.len = 4, .filter = code};
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
+
+static inline int clinux_undumpable(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 
 /* Bytes in the send queue that the peer has not acknowledged; -1 where it is no socket. */
 static inline int clinux_unsent(int fd) {

@@ -53,9 +53,9 @@ private func matches(_ pattern: String, _ line: String) -> Bool {
         "Balancing": ["Addresses"],
         "Relay": ["Addresses", "HTTP", "Balancing"],
         "Configuration": ["Addresses", "Balancing"],
-        "EventLoop": ["Addresses", "CLinux"],
-        "Engine": ["Addresses", "HTTP", "Balancing", "Relay", "Configuration", "Metrics", "EventLoop"],
-        "ballast": ["Addresses", "Balancing", "Configuration", "Engine", "EventLoop", "Metrics"],
+        "EventLoop": ["Addresses", "CLinux", "COpenSSL"],
+        "Engine": ["Addresses", "CZlib", "HTTP", "Balancing", "Relay", "Configuration", "Metrics", "EventLoop"],
+        "ballast": ["Addresses", "Balancing", "Configuration", "Engine", "EventLoop", "HTTP", "Metrics"],
         "demo-replica": ["Addresses", "EventLoop", "HTTP"],
     ]
 
@@ -146,7 +146,11 @@ private func matches(_ pattern: String, _ line: String) -> Bool {
     }
 
     @Test func unsafeCodeStaysInItsRooms() {
-        let rooms = ["Sources/HTTP/Bytes/ByteScan.swift", "Sources/EventLoop/System/", "Sources/EventLoop/Memory/"]
+        let rooms = [
+            "Sources/HTTP/Bytes/ByteScan.swift", "Sources/EventLoop/System/", "Sources/EventLoop/Memory/",
+            "Sources/EventLoop/TLS/",
+            "Sources/Engine/Proxy/Deflater.swift",
+        ]
         for file in Self.sources where !rooms.contains(where: { file.path.hasPrefix($0) }) {
             for (number, line) in file.code.enumerated() {
                 #expect(
@@ -157,7 +161,7 @@ private func matches(_ pattern: String, _ line: String) -> Bool {
 
     @Test func uncheckedSendableIsRare() {
         let found = Self.sources.filter { $0.code.contains { $0.contains("@unchecked Sendable") } }.map(\.path)
-        #expect(found == ["Sources/Engine/Worker.swift"])
+        #expect(found == ["Sources/Engine/Worker.swift", "Sources/EventLoop/TLS/TLSContext.swift"])
     }
 
     @Test func someWordsDoNotStand() {

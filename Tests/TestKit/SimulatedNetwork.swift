@@ -96,13 +96,16 @@ public final class SimulatedNetwork: Network {
 
     public func receive(_ socket: SocketID, into buffer: Buffer) -> Transfer {
         guard let side = sides[socket.rawValue] else { return .ended }
-        if side.inbox.isEmpty {
-            if side.isReset { return .failed(SystemError(call: "recv", code: SystemError.connectionReset)) }
-            return side.peerFinished ? .ended : .wouldBlock
-        }
+        guard !side.inbox.isEmpty else { return Self.end(of: side) }
         let bytes = side.take(buffer.freeCount)
         buffer.append { $0.put(bytes) }
         return .moved(bytes.count)
+    }
+
+    /// Why nothing is there to read.
+    private static func end(of side: Side) -> Transfer {
+        if side.isReset { return .failed(SystemError(call: "recv", code: SystemError.connectionReset)) }
+        return side.peerFinished ? .ended : .wouldBlock
     }
 
     public func send(_ socket: SocketID, _ first: Buffer?, _ second: Buffer?, limit: Int) -> Transfer {
@@ -116,6 +119,21 @@ public final class SimulatedNetwork: Network {
         first?.consume(min(count, head))
         second?.consume(max(0, count - head))
         return .moved(count)
+    }
+
+    public func receive(_ socket: SocketID, into bytes: inout MutableRawSpan) -> Transfer {
+        guard let side = sides[socket.rawValue] else { return .ended }
+        guard !side.inbox.isEmpty else { return Self.end(of: side) }
+        let taken = side.take(bytes.byteCount)
+        unsafe bytes.withUnsafeMutableBytes { unsafe $0.copyBytes(from: taken) }
+        return .moved(taken.count)
+    }
+
+    public func send(_ socket: SocketID, _ bytes: RawSpan) -> Transfer {
+        guard let side = sides[socket.rawValue] else { return .ended }
+        if side.isReset { return .failed(SystemError(call: "send", code: SystemError.connectionReset)) }
+        let count = side.send(unsafe bytes.withUnsafeBytes { unsafe Array($0) })
+        return count > 0 ? .moved(count) : .wouldBlock
     }
 
     public func hasInput(_ socket: SocketID) -> Bool {

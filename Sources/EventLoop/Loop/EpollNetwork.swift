@@ -84,6 +84,12 @@ public final class EpollNetwork: Network {
         Socket.send(socket.rawValue, first, second, limit: limit)
     }
 
+    public func receive(_ socket: SocketID, into bytes: inout MutableRawSpan) -> Transfer {
+        Socket.receive(socket.rawValue, into: &bytes)
+    }
+
+    public func send(_ socket: SocketID, _ bytes: RawSpan) -> Transfer { Socket.send(socket.rawValue, bytes) }
+
     public func hasInput(_ socket: SocketID) -> Bool { Socket.hasInput(socket.rawValue) }
 
     public func unsentCount(_ socket: SocketID) -> Int { Socket.unsentCount(socket.rawValue) }

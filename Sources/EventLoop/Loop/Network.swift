@@ -81,6 +81,9 @@ public protocol Network: AnyObject {
     func receive(_ socket: SocketID, into buffer: Buffer) -> Transfer
     /// Sends `first`, then up to `limit` bytes of `second`, and consumes what was taken from both.
     func send(_ socket: SocketID, _ first: Buffer?, _ second: Buffer?, limit: Int) -> Transfer
+    /// The same for bytes that are nobody's block: ciphertext.
+    func receive(_ socket: SocketID, into bytes: inout MutableRawSpan) -> Transfer
+    func send(_ socket: SocketID, _ bytes: RawSpan) -> Transfer
     /// Whether a byte or the end can be read now.
     func hasInput(_ socket: SocketID) -> Bool
     /// Bytes given to `send` that the peer's system has not taken.

@@ -84,6 +84,36 @@ public enum File {
     }
 }
 
+/// How a file was at one moment: another mark means that it may be another file.
+public struct FileMark: Equatable, Sendable {
+    public let path: String
+    private var device: UInt = 0
+    private var inode: UInt = 0
+    private var size = 0
+    private var changed: [Int] = []
+    private var mode: UInt32 = 0
+
+    /// Follows links, as a mounted secret is one.
+    public init(_ path: String) throws(SystemError) {
+        self.path = path
+        var about = stat()
+        guard unsafe stat(path, &about) == 0 else { throw .last("stat") }
+        (device, inode, size, mode) = (about.st_dev, about.st_ino, about.st_size, about.st_mode)
+        changed = [about.st_mtim.tv_sec, about.st_mtim.tv_nsec, about.st_ctim.tv_sec, about.st_ctim.tv_nsec]
+    }
+
+    /// Of a file that is not there.
+    public init(missing path: String) { self.path = path }
+
+    /// The file as it is now; one that is not there is another.
+    public var now: FileMark {
+        do throws(SystemError) { return try FileMark(path) } catch { return FileMark(missing: path) }
+    }
+
+    /// Neither its owner nor its group has to be asked (chmod(2)).
+    public var isForEverybody: Bool { mode & 0o007 != 0 }
+}
+
 /// A file that lines are added to. Made if it is missing, readable by its owner and group.
 public final class LogFile: Sendable {
     private let file: Descriptor?

@@ -104,6 +104,13 @@ public enum Machine {
         }
     }
 
+    /// From here on no dump of the process's memory is written, and no other process of its user can read it: keys are there.
+    public static func guardMemory() {
+        var none = rlimit(rlim_cur: 0, rlim_max: 0)
+        _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
+        _ = clinux_undumpable()
+    }
+
     /// Ends the process.
     public static func exit(_ code: Int32) -> Never { Glibc.exit(code) }
 }

@@ -115,12 +115,19 @@ enum Socket {
 
     /// Reads into the free end of `buffer`.
     static func receive(_ number: Int32, into buffer: Buffer) -> Transfer {
+        let transfer = unsafe buffer.withFreeMemory { unsafe receive(number, $0) }
+        if case .moved(let count) = transfer { buffer.didFill(count) }
+        return transfer
+    }
+
+    static func receive(_ number: Int32, into bytes: inout MutableRawSpan) -> Transfer {
+        unsafe bytes.withUnsafeMutableBytes { unsafe receive(number, $0) }
+    }
+
+    private static func receive(_ number: Int32, _ memory: UnsafeMutableRawBufferPointer) -> Transfer {
         while true {
-            let count = unsafe buffer.withFreeMemory { unsafe recv(number, $0.baseAddress, $0.count, 0) }
-            if count > 0 {
-                buffer.didFill(count)
-                return .moved(count)
-            }
+            let count = unsafe recv(number, memory.baseAddress, memory.count, 0)
+            if count > 0 { return .moved(count) }
             if count == 0 { return .ended }
             switch errno {
             case EINTR: continue
@@ -147,6 +154,20 @@ enum Socket {
             case EINTR: continue
             case EAGAIN: return .wouldBlock
             case _: return .failed(.last("sendmsg"))
+            }
+        }
+    }
+
+    static func send(_ number: Int32, _ bytes: RawSpan) -> Transfer {
+        while true {
+            let count = unsafe bytes.withUnsafeBytes {
+                unsafe Glibc.send(number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
+            if count >= 0 { return .moved(count) }
+            switch errno {
+            case EINTR: continue
+            case EAGAIN: return .wouldBlock
+            case _: return .failed(.last("send"))
             }
         }
     }

@@ -10,13 +10,14 @@ extension EffectiveSettings {
     /// - Parameter except: keys whose change is told elsewhere.
     public func changes(to new: EffectiveSettings, except: [String] = []) -> [String] {
         var lines: [String] = []
-        for section in sections where section.place == .backend && new.section(of: section) == nil {
-            lines.append("- backend \(section.name)")
+        for section in sections where new.section(of: section) == nil {
+            lines.append("- \(section.fullTitle)")
         }
         for section in new.sections {
             guard let before = self.section(of: section) else {
-                let names = new.servers(of: section.name).map(\.name)
-                lines.append("+ backend \(section.name): \(Self.cut(names).joined(separator: " "))")
+                let names = section.place == .backend ? new.servers(of: section.name).map(\.name) : []
+                let list = names.isEmpty ? "" : ": \(Self.cut(names).joined(separator: " "))"
+                lines.append("+ \(section.fullTitle)\(list)")
                 continue
             }
             let keys = before.changes(to: section).filter { !except.contains($0.key) }
@@ -69,8 +70,11 @@ extension EffectiveSettings.Section {
         case .global: "global"
         case .backend: name
         case .stats: "stats"
+        case .tls: name.isEmpty ? "tls" : "tls \(name)"
         }
     }
+
+    fileprivate var fullTitle: String { place == .backend ? "backend \(name)" : title }
 
     /// Changes by key; servers are left out.
     fileprivate func changes(to new: EffectiveSettings.Section) -> [(key: String, text: String)] {

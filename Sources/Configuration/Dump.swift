@@ -12,6 +12,8 @@ extension EffectiveSettings {
                     section.isWritten
                     ? "\n[backend \(SettingsLoader.quoted(section.name))]\n" : "\n# the backend 'default'\n"
             case .stats: text += "\n[stats]\n"
+            case .tls:
+                text += section.name.isEmpty ? "\n[tls]\n" : "\n[tls \(SettingsLoader.quoted(section.name))]\n"
             }
             for value in section.values { text += Self.line(value) }
         }

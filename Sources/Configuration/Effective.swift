@@ -50,6 +50,11 @@ extension SettingsLoader {
             }
             found.append(only)
         }
+        for section in sections where section.place == .tls {
+            var told = EffectiveSettings.Section(place: .tls, name: section.name ?? "", values: [])
+            for key in Schema.tlsKeys { told.values += values(key, section.settings, fallback: []) }
+            found.append(told)
+        }
         for section in sections where section.place == .backend {
             var told = EffectiveSettings.Section(place: .backend, name: section.name ?? "", values: [])
             for key in Schema.backendKeys {

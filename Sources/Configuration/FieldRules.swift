@@ -26,6 +26,13 @@ public struct FieldRules: Equatable, Sendable {
 
     public init() {}
 
+    /// Sets a field, unless something is said of it already.
+    public mutating func set(_ name: String, _ value: String) {
+        let named = sets.map(\.name) + removes
+        guard !named.contains(where: { $0.lowercased() == name.lowercased() }) else { return }
+        sets.append(FieldRule(name: name, value: [.text(value)]))
+    }
+
     /// Bytes that all values together may have, so that a head with them has room: variables count as the longest there are.
     static let longest = 8 << 10
 
@@ -186,5 +193,30 @@ extension Readers {
             }
         }
         backend.upgrade = words
+    }
+}
+
+extension Readers {
+    @Sendable static func compress(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        backend.compresses = try Values.choice(try setting.single, among: ["off", "gzip"]) == "gzip"
+    }
+
+    @Sendable static func compressCookies(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        backend.compressesCookies = try Values.flag(try setting.single)
+    }
+
+    @Sendable static func compressTypes(_ backend: inout BackendSettings, _ setting: Setting) throws(Mistake) {
+        backend.compressTypes = []
+        for (index, word) in setting.words.enumerated() {
+            let type = word.text.lowercased()
+            let isType =
+                type.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != 0x3b } && type.split(separator: "/").count == 2
+                && !type.dropLast().contains("*")
+            guard isType else { throw Mistake("'\(word.text)' is not a media type like application/json", word: index) }
+            guard type != "text/event-stream" else {
+                throw Mistake("event streams are never compressed: their events must not wait", word: index)
+            }
+            backend.compressTypes.append(type)
+        }
     }
 }

@@ -56,7 +56,8 @@ struct Setting {
     }
 
     func error(_ mistake: Mistake) -> SettingsError {
-        error(mistake.message, word: words.indices.contains(mistake.word) ? words[mistake.word] : nil)
+        if mistake.isSecret { return SettingsError(position, mistake.message) }
+        return error(mistake.message, word: words.indices.contains(mistake.word) ? words[mistake.word] : nil)
     }
 }
 

@@ -47,6 +47,7 @@ struct Key: Sendable {
         /// In a `[backend]`, or before the first section as every backend's default.
         case backend(KeyTarget<BackendSettings>)
         case stats(KeyTarget<StatsSettings>)
+        case tls(KeyTarget<TLSSettings>)
         /// Read by the loader before any other key.
         case include
     }
@@ -67,6 +68,7 @@ struct Key: Sendable {
         case .global(let target): target.bounds
         case .backend(let target): target.bounds
         case .stats(let target): target.bounds
+        case .tls(let target): target.bounds
         case .include: nil
         }
     }
@@ -90,6 +92,13 @@ struct Key: Sendable {
         repeats: Bool = false, _ help: String
     ) -> Key {
         Key(name: name, scope: .stats(target), defaultText: text, sample: sample, repeats: repeats, help: help)
+    }
+
+    static func tls(
+        _ name: String, _ target: KeyTarget<TLSSettings>, default text: String?, sample: String = "",
+        repeats: Bool = false, _ help: String
+    ) -> Key {
+        Key(name: name, scope: .tls(target), defaultText: text, sample: sample, repeats: repeats, help: help)
     }
 
     static func include(_ name: String, sample: String, _ help: String) -> Key {

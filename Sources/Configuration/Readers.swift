@@ -25,6 +25,10 @@ enum Readers {
             listener.maxConnections = try Values.count(number, in: 1...1_000_000)
         case ("proxy-protocol", nil):
             listener.hasProxyHeader = true
+        case ("tls", nil):
+            listener.isSecure = true
+        case ("redirect-https", nil):
+            listener.redirectsToHTTPS = true
         case ("mode", let digits?):
             guard listener.path != nil else { throw Mistake("'mode' is of UNIX sockets") }
             guard digits.utf8.count == 3, let mode = UInt32(digits, radix: 8) else {
@@ -32,7 +36,9 @@ enum Readers {
             }
             listener.mode = mode
         case _:
-            let hint = Suggestion.text(for: text, among: ["max-connections=N", "proxy-protocol", "mode=660"])
+            let hint = Suggestion.text(
+                for: text.lowercased(),
+                among: ["tls", "redirect-https", "max-connections=N", "proxy-protocol", "mode=660"])
             throw Mistake("'\(text)' is not an option of 'listen'\(hint)")
         }
     }
@@ -50,6 +56,9 @@ enum Readers {
             var listener = ListenerSettings(text: text, address: nil, port: 0, position: setting.position)
             listener.path = path
             return listener
+        }
+        for (scheme, option) in [("http://", ""), ("https://", " tls")] where text.hasPrefix(scheme) {
+            throw Mistake("'listen' takes no URL; write \(text.dropFirst(scheme.utf8.count))\(option)")
         }
         let (address, port) = try Values.listener(text)
         return ListenerSettings(text: text, address: address, port: port, position: setting.position)
@@ -155,7 +164,8 @@ enum Readers {
         case ("disabled", nil): server.isDisabled = true
         case ("check", nil): throw Mistake("servers are checked unless health = off; leave 'check' out")
         case _:
-            let hint = Suggestion.text(for: parts[0], among: options)
+            let isTLS = ["tls", "ssl", "https"].contains(parts[0].lowercased())
+            let hint = isTLS ? "; write https:// before its address" : Suggestion.text(for: parts[0], among: options)
             throw Mistake("'\(text)' is not an option of 'server'\(hint)")
         }
     }
@@ -173,8 +183,9 @@ enum Readers {
             if let path = try Values.socketPath(words[index].text) {
                 return ServerSettings(host: "", port: 0, path: path, isEachAddress: false, position: position)
             }
-            let (host, port) = try Values.server(words[index].text)
-            return ServerSettings(host: host, port: port, isEachAddress: false, position: position)
+            let (host, port, isSecure) = try Values.server(words[index].text)
+            return ServerSettings(
+                host: host, port: port, isSecure: isSecure, isEachAddress: false, position: position)
         } catch {
             throw Mistake(error.message, word: index)
         }

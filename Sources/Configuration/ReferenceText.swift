@@ -9,6 +9,11 @@ public enum ReferenceText {
             "One for each group of servers; before the first section, a key is the default of every backend. Without any "
                 + "[backend], global server and servers make one called default.", Schema.backendKeys
         ),
+        (
+            .tls, "[tls] or [tls NAME]",
+            "Certificates of the listeners with tls, chosen by the names inside them; the first section also where no name fits.",
+            Schema.tlsKeys
+        ),
         (.stats, "[stats]", "The page and the metrics.", Schema.statsKeys),
     ]
 
@@ -49,10 +54,13 @@ public enum ReferenceText {
             text += "\n# ---- \(place.title)\n# \(wrapped(place.note))\n"
             // The section's own line stays a comment, so that what is above stays global.
             if place.place == .stats { text += "#[stats]\n" }
+            // One without a certificate is a mistake.
+            if place.place == .tls { text += "##[tls]\n" }
             for key in place.keys {
                 let bounds = key.bounds.map { " (\($0))" } ?? ""
                 text += "\n# \(wrapped(key.help + bounds))\n"
-                text += key.defaultText.map { "#\(key.name) = \($0)\n" } ?? "##\(key.name) = \(key.sample)\n"
+                let mark = place.place == .tls ? "##" : "#"
+                text += key.defaultText.map { "\(mark)\(key.name) = \($0)\n" } ?? "##\(key.name) = \(key.sample)\n"
             }
         }
         return text

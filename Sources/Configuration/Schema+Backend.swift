@@ -2,7 +2,30 @@
 import Balancing
 
 extension Schema {
-    static let backendKeys: [Key] = [
+    static let backendKeys: [Key] = trafficKeys + compressionKeys + serverTLSKeys + conditionKeys
+
+    private static let compressionKeys: [Key] = [
+        .backend(
+            "compress", .words(Readers.compress), default: "off",
+            "gzip compresses responses for clients that accept it: of compress-types, not encoded already, not a part, not an event stream, not marked no-transform, and not with Set-Cookie. What requests bring is never touched."
+        ),
+        .backend(
+            "compress-types", .words(Readers.compressTypes),
+            default: BackendSettings.compressibleTypes.joined(separator: " "),
+            "Media types that are compressed; text/* is all that begin so."),
+        .backend(
+            "compress-min-size", .size(\.compressMinimum, 0...(1 << 30)), default: "1k",
+            "Bytes of a response that is worth it; one whose length is not known is."),
+        .backend(
+            "compress-level", .count(\.compressLevel, 1...9), default: "4",
+            "How hard zlib tries: 1 is fast, 9 is small."),
+        .backend(
+            "compress-cookies", .words(Readers.compressCookies), default: "off",
+            "on compresses responses with Set-Cookie too: where they show what strangers wrote, their size can tell the secret beside it (BREACH)."
+        ),
+    ]
+
+    private static let trafficKeys: [Key] = [
         .backend(
             "path", .words(Readers.path), default: nil, sample: "/", repeats: true,
             "Path prefixes that this backend serves, matched at slashes; the longest that fits wins. None is every path. Where any backend has one, paths with dot segments, %00, %2e, %2f, %5c or a backslash are answered with 400."
@@ -16,7 +39,8 @@ extension Schema {
         ),
         .backend(
             "server", .words(Readers.server), default: nil, sample: "gpu1 127.0.0.1:8001 weight=1", repeats: true,
-            "One server: [NAME] HOST:PORT or [NAME] unix:/PATH, then weight=N, maxconn=N, backup or disabled."),
+            "One server: [NAME] HOST:PORT, [NAME] https://HOST[:PORT] or [NAME] unix:/PATH, then weight=N, maxconn=N, backup or disabled."
+        ),
         .backend(
             "servers", .words(Readers.servers), default: nil, sample: "127.0.0.1:8002 127.0.0.1:8003", repeats: true,
             "Servers by address, one for each address that a host name has; or unix:/PATH."),
@@ -78,6 +102,9 @@ extension Schema {
         .backend(
             "body-limit", .size(\.bodyLimit, 0...(1 << 40)), default: "0",
             "Bytes of a request's body; more is answered with 413. 0 is no limit: bodies stream."),
+    ]
+
+    private static let conditionKeys: [Key] = [
         .backend(
             "pool-idle", .duration(\.poolIdle, .zero...longest), default: "4s",
             "How long a connection to a server is kept without a request."),

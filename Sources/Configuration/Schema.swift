@@ -7,9 +7,9 @@ enum Schema {
     static let longest = Duration.seconds(7 * 86_400)
 
     /// Where a setting stands.
-    enum Place: Equatable { case global, backend, stats }
+    enum Place: Equatable { case global, tls, backend, stats }
 
-    static let sections = ["backend", "stats"]
+    static let sections = ["backend", "stats", "tls"]
 
     /// The keys that may stand in `place`; before the first section those of backends may, as defaults.
     static func keys(in place: Place) -> [Key] {
@@ -17,6 +17,7 @@ enum Schema {
         case .global: globalKeys + backendKeys.filter { key in !globalKeys.contains { $0.name == key.name } }
         case .backend: backendKeys
         case .stats: statsKeys
+        case .tls: tlsKeys
         }
     }
 
@@ -27,13 +28,14 @@ enum Schema {
     static func advice(for name: String, not place: Place) -> String? {
         if globalKeys.contains(where: { $0.name == name }) { return "is global; move it before the first section" }
         if backendKeys.contains(where: { $0.name == name }) { return "is a backend's; move it into a [backend]" }
+        if tlsKeys.contains(where: { $0.name == name }) { return "belongs into [tls]" }
         return statsKeys.contains { $0.name == name } ? "belongs into [stats]" : nil
     }
 
     static let globalKeys: [Key] = [
         .global(
             "listen", .words(Readers.listen), default: nil, sample: ":8080", repeats: true,
-            "Where clients are accepted: [ADDRESS]:PORT, without an address on all of the machine; unix:/PATH, with mode=660 (the default) or another behind it for who may connect; systemd:NAME, a socket that a socket unit passes under this FileDescriptorName. Behind it, max-connections=N is a limit of its own; with proxy-protocol, connections of trusted-proxies begin with a header of the PROXY protocol (1 or 2) that says whose they are."
+            "Where clients are accepted: [ADDRESS]:PORT, without an address on all of the machine; unix:/PATH, with mode=660 (the default) or another behind it for who may connect; systemd:NAME, a socket that a socket unit passes under this FileDescriptorName. Behind it, tls secures connections with the certificates of [tls]; redirect-https sends every request to the port that is secured; max-connections=N is a limit of its own; with proxy-protocol, connections of trusted-proxies begin with a header of the PROXY protocol (1 or 2) that says whose they are."
         ),
         .global(
             "threads", .words(Readers.threads), default: "auto",
@@ -110,6 +112,18 @@ enum Schema {
             "half-close", .words(Readers.halfClose), default: "leave",
             "A client that finishes sending has left, and its requests end (leave), or still reads its answers (serve)."
         ),
+        .global(
+            "hsts", .words(TLSReaders.strictTransport), default: "off", sample: "365d include-subdomains",
+            "For how long browsers shall use TLS alone for this host, with include-subdomains and preload behind it: Strict-Transport-Security (RFC 6797) in every response over TLS; or off."
+        ),
+        .global(
+            "unknown-name", .words(TLSReaders.unknownName), default: "default",
+            "What clients get that ask over TLS for a name that no certificate has, or for none: the first [tls] (default), or refuse."
+        ),
+        .global(
+            "certificate-check", .duration(\.certificateCheck, .zero...longest), default: "60s",
+            "How often the files of TLS are looked at; those that have changed are taken up, or refused and told. 0 is with a reload only."
+        ),
         .global("via", .words(Readers.via), default: "ballast", "The name in Via towards servers, or off."),
         .global(
             "underscore-fields", .words(Readers.underscoreFields), default: "drop",
@@ -120,6 +134,9 @@ enum Schema {
         .global(
             "replay-memory", .size(\.replayMemory, 0...(1 << 40)), default: "64m",
             "Memory of all bodies that are kept, in blocks of 4k and 64k; beyond, bodies are not kept."),
+        .global(
+            "compress-memory", .size(\.compressMemory, 0...(1 << 40)), default: "64m",
+            "Memory of all responses that are being compressed, 300k each; beyond, they leave as they are."),
         .global(
             "access-log", .words(Readers.accessLog), default: "off",
             "A line for each request: off, stderr or a path."),

@@ -34,6 +34,10 @@ public struct ListenerSettings: Equatable, Sendable {
     public var mode: UInt32 = 0o660
     /// Connections of trusted peers begin with a header of the PROXY protocol.
     public var hasProxyHeader = false
+    /// Connections are secured, with the certificates of every `[tls]`.
+    public var isSecure = false
+    /// Every request is sent to the same address over TLS.
+    public var redirectsToHTTPS = false
     /// Connections at a time; nil is no limit of its own.
     public var maxConnections: Int?
     public var position: Position
@@ -77,6 +81,8 @@ public struct ServerSettings: Equatable, Sendable {
     public var port: UInt16
     /// Of a UNIX socket, in place of host and port.
     public var path: String?
+    /// `https://`: connections to it are secured.
+    public var isSecure = false
     /// From `servers`: every address of the host is a server of its own.
     public var isEachAddress: Bool
     /// 1 to `Server.maximumWeight`; 0 takes no new requests.
@@ -103,6 +109,54 @@ public enum HealthCheckKind: Equatable, Sendable {
     /// A connection.
     case tcp
     case off
+}
+
+/// One `[tls]`: paths, of which none was opened, and rules.
+public struct TLSSettings: Sendable, Equatable {
+    public enum ClientVerification: String, CaseIterable, Sendable { case off, optional, required }
+
+    /// Nil of `[tls]`.
+    public var name: String?
+    public var certificates: [String] = []
+    public var keys: [String] = []
+    public var passphrase: String?
+    public var clientAuthorities: String?
+    public var clientRevocations: String?
+    public var clientVerification = ClientVerification.off
+    public var clientNames: [String] = []
+    public var minimumVersion = "1.2"
+    /// Of TLS 1.2 and of TLS 1.3; empty is the default.
+    public var ciphers: [String] = []
+    public var suites: [String] = []
+    public var groups = ["X25519", "P-256", "P-384"]
+    public var hasTickets = true
+    /// Where each file is named.
+    public var places: [String: Position] = [:]
+    public var position: Position
+
+    public init(name: String?, position: Position) {
+        self.name = name
+        self.position = position
+    }
+
+    /// As messages call it.
+    public var text: String { name.map { "[tls \($0)]" } ?? "[tls]" }
+}
+
+/// How a backend's connections to `https` servers are secured.
+public struct ServerTLSSettings: Sendable, Equatable {
+    public var verifies = true
+    /// Nil is the machine's.
+    public var authorities: String?
+    /// Nil is each server's own.
+    public var name: String?
+    public var certificate: String?
+    public var key: String?
+    public var passphrase: String?
+    /// Where each file is named.
+    public var places: [String: Position] = [:]
+
+    public init() {}
 }
 
 /// One `[backend]`, or the one that global settings make. Durations of zero are "no limit" where the schema allows them.
@@ -137,6 +191,19 @@ public struct BackendSettings: Sendable {
     public var stripPrefixes: [String] = []
     /// Responses say which server made them.
     public var servedBy = false
+    public var tls = ServerTLSSettings()
+    /// Responses are compressed with gzip.
+    public var compresses = false
+    /// Media types in lower case; `text/*` is all that begin so.
+    public var compressTypes = BackendSettings.compressibleTypes
+    /// Bytes of a response that is worth it, and how hard zlib tries: 1 to 9.
+    public var compressMinimum = 1 << 10
+    public var compressLevel = 4
+    public var compressesCookies = false
+    static let compressibleTypes = [
+        "application/json", "application/x-ndjson", "application/javascript", "application/xml", "image/svg+xml",
+        "text/*",
+    ]
     public var poolIdle = Duration.seconds(4)
     public var poolSize = 128
     public var health = HealthCheckKind.auto
@@ -214,6 +281,8 @@ public struct Settings: Sendable {
     /// Bytes of a request's body that are kept for replay, and of all bodies together.
     public var bodyBuffer = 1 << 20
     public var replayMemory = 64 << 20
+    /// Bytes of all responses that are being compressed.
+    public var compressMemory = 64 << 20
     public var logLevel = "info"
     /// `off`, `stderr` or a path.
     public var accessLog = "off"
@@ -226,6 +295,13 @@ public struct Settings: Sendable {
     public var pidFile: String?
     /// `NAME` or `NAME:GROUP`; nil stays who it is.
     public var user: String?
+    public var tls: [TLSSettings] = []
+    /// The value of Strict-Transport-Security; nil for none.
+    public var strictTransport: String?
+    /// A client that asks for a name that no certificate has is refused.
+    public var refusesUnknownNames = false
+    /// How often the files of certificates are looked at; zero is never.
+    public var certificateCheck = Duration.seconds(60)
     public var backends: [BackendSettings] = []
     public var stats = StatsSettings()
 

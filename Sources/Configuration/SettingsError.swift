@@ -43,10 +43,13 @@ struct Mistake: Error {
     let message: String
     /// Index of the word that is meant.
     var word = 0
+    /// The line holds a secret, and is not shown.
+    var isSecret = false
 
-    init(_ message: String, word: Int = 0) {
+    init(_ message: String, word: Int = 0, isSecret: Bool = false) {
         self.message = message
         self.word = word
+        self.isSecret = isSecret
     }
 }
 
@@ -65,6 +68,14 @@ enum Suggestion {
         "health-interval": "health-every", "rise": "health-rise", "fall": "health-fall", "log": "access-log",
         "timeout-server": "timeout-idle", "timeout-read": "timeout-idle", "proxy-read-timeout": "timeout-idle",
         "upstream": "servers", "max-conns": "maxconn", "keepalive-timeout": "timeout-keepalive",
+        "ssl": "tls", "https": "tls", "crt": "certificate", "ssl-certificate": "certificate", "cert": "certificate",
+        "ssl-certificate-key": "key", "private-key": "key", "keyfile": "key", "verify-client": "client-verify",
+        "ssl-verify-client": "client-verify", "client-cert": "client-verify", "ca": "client-ca", "ca-file": "client-ca",
+        "ssl-client-certificate": "client-ca", "ssl-crl": "client-crl", "crl": "client-crl", "crl-file": "client-crl",
+        "protocols": "min-version", "ssl-protocols": "min-version", "ssl-ciphers": "ciphers",
+        "ssl-min-ver": "min-version",
+        "gzip": "compress", "compression": "compress", "gzip-types": "compress-types",
+        "gzip-comp-level": "compress-level",
     ]
 
     static func nearest(to word: String, among candidates: [String]) -> String? {

@@ -16,6 +16,7 @@ extension SettingsLoader {
         }
         checkStats()
         checkListeners()
+        checkTLS()
         checkRoutes()
         checkDescriptors()
     }
@@ -84,7 +85,7 @@ extension SettingsLoader {
         warnings.append(warning)
     }
 
-    private mutating func warn(_ setting: Setting, _ text: String) {
+    mutating func warn(_ setting: Setting, _ text: String) {
         var warning = setting.error(text)
         warning.isWarning = true
         warnings.append(warning)

@@ -39,6 +39,7 @@ public struct SettingsLoader {
             case .global: "the global part"
             case .backend: "[backend \(name ?? "")]"
             case .stats: "[stats]"
+            case .tls: name.map { "[tls \($0)]" } ?? "[tls]"
             }
         }
     }
@@ -136,11 +137,17 @@ public struct SettingsLoader {
                 return nil
             }
             place = .stats
+        case "tls":
+            guard name.map(Values.isName) ?? true else {
+                fail("a [tls]'s name is 1 to 128 characters of printable ASCII")
+                return nil
+            }
+            place = .tls
         case _:
             let hint = Suggestion.text(for: kind, among: Schema.sections)
             let sections =
                 kind == "global" || kind == "defaults"
-                ? "; its keys stand before the first section" : "; there are [backend NAME] and [stats]"
+                ? "; its keys stand before the first section" : "; there are [backend NAME], [tls] and [stats]"
             fail("unknown section [\(kind)]" + (hint.isEmpty ? sections : hint))
             return nil
         }
@@ -226,6 +233,7 @@ public struct SettingsLoader {
                 }
             }
         }
+        for section in sections where section.place == .tls { applyTLS(section) }
         guard !hasNoBackend else {
             settings.backends = [template]
             return
@@ -248,9 +256,18 @@ public struct SettingsLoader {
             switch key.scope {
             case .global(let target): try target.apply(setting, to: &loader.settings)
             case .backend(let target): try target.apply(setting, to: &loader.template)
-            case .stats, .include: break
+            case .stats, .tls, .include: break
             }
         }
+    }
+
+    private mutating func applyTLS(_ section: Section) {
+        var tls = TLSSettings(name: section.name, position: section.position)
+        for setting in section.settings {
+            guard case .tls(let target)? = Schema.key(setting.key, in: .tls)?.scope else { continue }
+            do throws(Mistake) { try target.apply(setting, to: &tls) } catch { errors.append(setting.error(error)) }
+        }
+        settings.tls.append(tls)
     }
 
     private mutating func applyBackend(_ section: Section) {
@@ -282,6 +299,7 @@ extension SettingsLoader.Section {
         case .global: name == nil
         case .backend: name == self.name
         case .stats: name == "stats"
+        case .tls: name == (self.name.map { "tls \($0)" } ?? "tls")
         }
     }
 }

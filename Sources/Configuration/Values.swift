@@ -150,21 +150,19 @@ enum Values {
         return (address, port)
     }
 
-    /// `host:port`, `[v6]:port` or `http://host[:port]` of a server.
-    static func server(_ text: String) throws(Mistake) -> (host: String, port: UInt16) {
+    /// `host:port`, `[v6]:port`, `http://host[:port]` or `https://host[:port]` of a server.
+    static func server(_ text: String) throws(Mistake) -> (host: String, port: UInt16, isSecure: Bool) {
         if text.contains("=") {
             throw Mistake("options like '\(text)' need a line of their own: server = HOST:PORT \(text)")
         }
-        if text.hasPrefix("https://") {
-            throw Mistake("TLS to servers is not supported by this version; write http://")
-        }
+        let isSecure = text.hasPrefix("https://")
         var rest = text[...]
-        if text.hasPrefix("http://") {
-            rest = rest.dropFirst(7)
+        if isSecure || text.hasPrefix("http://") {
+            rest = rest.dropFirst(isSecure ? 8 : 7)
             if rest.hasSuffix("/") { rest = rest.dropLast() }
             guard !rest.contains("/") else { throw Mistake("a server is an address and has no path: '\(text)'") }
             if !rest.hasSuffix("]"), !rest.contains(":") || rest.hasPrefix("[") && !rest.contains("]:") {
-                rest += ":80"
+                rest += isSecure ? ":443" : ":80"
             }
         }
         let (host, port) = try hostAndPort(String(rest))
@@ -174,7 +172,7 @@ enum Values {
         guard IPAddress(host) != nil || host.utf8.allSatisfy(isNameByte) else {
             throw Mistake("'\(host)' is not a host name")
         }
-        return (host, port)
+        return (host, port, isSecure)
     }
 
     /// What belongs to addresses and to other parts of a URI is in no name.

@@ -4,47 +4,6 @@ import Testing
 // A folder of configurations, each with the settings or the errors it must lead to, and laws of the schema.
 @testable import Configuration
 
-/// Files that live in memory.
-private func sources(
-    _ files: [String: String], environment: [String: String] = [:], descriptors: Int? = nil
-) -> ConfigurationSources {
-    struct Missing: Error, CustomStringConvertible { let description = "no such file" }
-    return ConfigurationSources(
-        read: { path in
-            guard let text = files[path] else { throw Missing() }
-            return Array(text.utf8)
-        },
-        names: { folder in
-            files.keys.filter { $0.hasPrefix(folder + "/") }.map { String($0.dropFirst(folder.count + 1)) }.sorted()
-        },
-        environment: { environment[$0] }, descriptorLimit: descriptors)
-}
-
-private func load(_ text: String, files: [String: String] = [:], environment: [String: String] = [:]) -> LoadOutcome {
-    var loader = SettingsLoader(sources: sources(files.merging(["main.ini": text]) { $1 }, environment: environment))
-    return loader.load("main.ini")
-}
-
-private func settings(_ text: String, files: [String: String] = [:], environment: [String: String] = [:]) throws
-    -> Settings
-{
-    switch load(text, files: files, environment: environment) {
-    case .loaded(let settings): return settings
-    case .refused(let errors):
-        Issue.record("refused: \(errors.map(\.text).joined())")
-        throw errors[0]
-    }
-}
-
-private func errors(_ text: String, files: [String: String] = [:]) -> String {
-    switch load(text, files: files) {
-    case .loaded: "loaded"
-    case .refused(let errors): errors.map(\.text).joined()
-    }
-}
-
-private let minimal = "listen = :8080\nservers = a:1\n"
-
 @Suite struct GoldenTests {
     private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
         "Golden")
@@ -57,7 +16,9 @@ private let minimal = "listen = :8080\nservers = a:1\n"
     @Test(arguments: names) func golden(_ name: String) throws {
         let text = try String(contentsOf: Self.folder.appendingPathComponent(name), encoding: .utf8)
         var loader = SettingsLoader(
-            sources: sources([name: text], environment: ["HOME_SERVER": "10.9.9.9:1", "A": "x"], descriptors: 1024))
+            sources: sources(
+                [name: text, "/secret": "s3cret"], environment: ["HOME_SERVER": "10.9.9.9:1", "A": "x"],
+                descriptors: 1024))
         let said =
             switch loader.load(name) {
             case .loaded: loader.warningText + "valid\n" + loader.effective.dump
@@ -221,6 +182,7 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         }
         let full = written(Schema.globalKeys + Schema.backendKeys) + minimal + "[stats]\n" + written(Schema.statsKeys)
         #expect(try told(minimal) == told(full))
+        #expect(try told(certified) == told(certified + written(Schema.tlsKeys)))
     }
 
     private static let config = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -248,9 +210,14 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         }
         #expect(try told(text) == told(written))
         // Samples are values that their keys take.
-        for key in Schema.globalKeys + Schema.backendKeys where key.defaultText == nil && key.name != "include" {
-            guard !["path", "host", "listen"].contains(key.name) else { continue }
+        let special = ["include", "path", "host", "listen", "tls-passphrase", "passphrase"]
+        for key in Schema.globalKeys + Schema.backendKeys where key.defaultText == nil && !special.contains(key.name) {
             #expect(errors("\(key.name) = \(key.sample)\n" + minimal) == "loaded", "\(key.name)")
+        }
+        for key in Schema.tlsKeys where key.defaultText == nil && !special.contains(key.name) {
+            #expect(
+                errors((key.name == "certificate" ? secured : certified) + "\(key.name) = \(key.sample)\n") == "loaded",
+                "\(key.name)")
         }
     }
 
@@ -380,7 +347,7 @@ private let minimal = "listen = :8080\nservers = a:1\n"
         ("trusted-proxies = 10.0.0.0/33", "is not an address or a range"),
         ("timeouthead = 1s", "unknown key 'timeouthead' in the global part; did you mean 'timeout-head'?"),
         ("listen = localhost:80", "write 127.0.0.1:80"), ("listen = :70000", "'70000' is not a port"),
-        ("listen = ::1:80", "an IPv6 address needs brackets: [::1]:80"), ("servers = https://a", "TLS to servers"),
+        ("listen = ::1:80", "an IPv6 address needs brackets: [::1]:80"), ("servers = https://a/b", "has no path"),
         ("servers = http://a/path", "has no path"), ("Listen = :1", "write 'listen'"),
         ("listen :1", "expected 'key = value'"),
         ("via = a b", "'via' takes one value"), ("via =", "'via' has no value"),

@@ -8,6 +8,7 @@ extension Admission {
             let server = conditions[place].server
             return Tenancy(
                 number: entries[place].number, name: server.name, endpoint: server.endpoint,
+                secureName: server.secureName,
                 isTaken: conditions[place].isMember || entries[place].inflight > 0)
         }
     }

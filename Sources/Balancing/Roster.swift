@@ -62,6 +62,7 @@ struct Tenancy: Sendable {
     var number: Int
     var name: String
     var endpoint: Endpoint
+    var secureName: String?
     /// Requests of a server that belongs to the backend no more still run there.
     var isTaken: Bool
 }
@@ -80,7 +81,9 @@ extension Roster {
             var position = known.partitioningIndex { tenancies[$0].name >= server.name }
             while position < known.count, tenancies[known[position]].name == server.name {
                 let place = known[position]
-                if tenancies[place].endpoint == server.endpoint { return tenancies[place].number }
+                if tenancies[place].endpoint == server.endpoint, tenancies[place].secureName == server.secureName {
+                    return tenancies[place].number
+                }
                 position += 1
             }
             if let place = vacant.popFirst() { return ServerNumber.make(place: place, roster: serial) }

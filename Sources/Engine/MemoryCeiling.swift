@@ -9,6 +9,8 @@ public struct MemoryCeiling: Sendable {
     /// Bytes for each client connection at work, at most: a block on its way in each direction of both connections, a
     /// request head that is kept for a retry, and the objects around them.
     public static let perConnection = 5 * Wire.blockSize + (20 << 10)
+    /// What TLS needs of it for one connection: OpenSSL's objects, and a record in each direction.
+    static let perSession = (16 << 10) + 2 * (17 << 10)
     /// The program, its logs, its page; and what each worker keeps at hand.
     private static let base = 48 << 20
     private static let perWorker = 8 << 20
@@ -21,8 +23,13 @@ public struct MemoryCeiling: Sendable {
     ///   - workers: how many there are.
     public init(_ settings: Settings, servers: [Int], workers: Int) {
         var total = Self.base + workers * Self.perWorker + settings.replayMemory
+        if settings.backends.contains(where: \.compresses) { total += settings.compressMemory }
         // Trailers are kept, in both directions, until all of them are there.
-        let perConnection = Self.perConnection + 2 * settings.trailersLimit
+        var perConnection = Self.perConnection + 2 * settings.trailersLimit
+        if settings.allListeners.contains(where: \.isSecure) { perConnection += Self.perSession }
+        if settings.backends.contains(where: { $0.servers.contains(where: \.isSecure) }) {
+            perConnection += Self.perSession
+        }
         total += (settings.maxConnections + Shared.statsConnections) * perConnection
         for (backend, count) in zip(settings.backends, servers) {
             // Each was at work for a client of its own before.

@@ -20,6 +20,10 @@ final class TrafficRules: Sendable {
     let minimumReadRate: Int
     let fields: FieldSettings
     let requestsPerConnection: Int
+    /// Where `redirect-https` leads.
+    let securePort: UInt16
+    /// The value of Strict-Transport-Security; nil for none.
+    let strictTransport: String?
     let timeoutHead: Duration
     let timeoutKeepalive: Duration
     let timeoutClient: Duration
@@ -30,14 +34,15 @@ final class TrafficRules: Sendable {
     /// A client that has finished sending may still read.
     let servesHalfClosed: Bool
     let bodyBuffer: Int
-    let replayBudget: ReplayBudget
+    let replayBudget: MemoryBudget
+    let compressBudget: MemoryBudget
     /// Gets one line for each request; nil where none is wanted.
     let accessLog: (@Sendable (String) -> Void)?
     /// Bodies for ballast's own answers.
     let answers: AnswerBodies
 
     init(
-        _ settings: Settings, replayBudget: ReplayBudget, answers: AnswerBodies,
+        _ settings: Settings, replayBudget: MemoryBudget, compressBudget: MemoryBudget, answers: AnswerBodies,
         accessLog: (@Sendable (String) -> Void)?
     ) {
         requestLimits = RequestParser.Limits(
@@ -56,6 +61,8 @@ final class TrafficRules: Sendable {
             via: Array(settings.via.utf8), passesUnderscores: settings.passesUnderscores,
             writesForwarded: settings.writesForwarded)
         requestsPerConnection = settings.requestsPerConnection
+        securePort = settings.securePort ?? 443
+        strictTransport = settings.strictTransport
         timeoutHead = settings.timeoutHead
         timeoutKeepalive = settings.timeoutKeepalive
         timeoutClient = settings.timeoutClient
@@ -64,6 +71,7 @@ final class TrafficRules: Sendable {
         servesHalfClosed = settings.servesHalfClosed
         bodyBuffer = settings.bodyBuffer
         self.replayBudget = replayBudget
+        self.compressBudget = compressBudget
         self.accessLog = accessLog
     }
 
@@ -101,8 +109,12 @@ public final class BackendPlan: Sendable {
     /// What requests and responses get and lose; nil for nothing.
     let requestEdits: FieldEdits?
     let responseEdits: FieldEdits?
+    /// The same over TLS.
+    let secureResponseEdits: FieldEdits?
     let requestTrailers: TrailerFields.Rule
     let responseTrailers: TrailerFields.Rule
+    /// Nil where nothing is compressed.
+    let compression: CompressionRules?
     /// Bytes that `responseEdits` can add to a head.
     let responseAddition: Int
     /// The longest first.
@@ -128,11 +140,16 @@ public final class BackendPlan: Sendable {
             own: settings.stripPrefixes.isEmpty ? nil : "X-Forwarded-Prefix")
         responseEdits = FieldEdits(
             settings.responseFields, backend: settings.name, own: settings.servedBy ? "X-Served-By" : nil)
+        var secured = settings.responseFields
+        if let value = traffic.strictTransport { secured.set("Strict-Transport-Security", value) }
+        secureResponseEdits = FieldEdits(
+            secured, backend: settings.name, own: settings.servedBy ? "X-Served-By" : nil)
+        compression = CompressionRules(settings)
         requestTrailers = TrailerFields.Rule(
             others: requestEdits?.dropped, underscores: traffic.fields.passesUnderscores)
         responseTrailers = TrailerFields.Rule(others: responseEdits?.dropped)
         // X-Served-By has the names of a backend and of a server, each 262 bytes at most.
-        responseAddition = settings.responseFields.addition + (settings.servedBy ? 540 : 0)
+        responseAddition = secured.addition + (settings.servedBy ? 540 : 0)
         stripPrefixes = settings.stripPrefixes.map { Array($0.utf8) }.sorted { $0.count > $1.count }
         upgrades = FieldNameList(settings.upgrade)
         changesRequests = requestEdits != nil || !stripPrefixes.isEmpty
@@ -216,13 +233,17 @@ public final class Plan: Sendable {
     /// Where every routed request goes, when there is nothing to compare.
     let onlyBackend: Int?
     let traffic: TrafficRules
+    /// Of the files as they were when it was made.
+    let security: Security
     let maxConnections: Int
     let replayMemory: Int
+    let compressMemory: Int
 
     init(
         _ settings: Settings, backends: [BackendPlan], servers: [[Member]], listeners: [ListenerPlan],
-        traffic: TrafficRules
+        traffic: TrafficRules, security: Security
     ) {
+        self.security = security
         self.backends = backends
         self.servers = servers
         self.listeners = listeners
@@ -231,5 +252,6 @@ public final class Plan: Sendable {
         onlyBackend = router.only
         maxConnections = settings.maxConnections
         replayMemory = settings.replayMemory
+        compressMemory = settings.compressMemory
     }
 }

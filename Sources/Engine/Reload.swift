@@ -27,6 +27,7 @@ public struct OpenedListener: Sendable {
 
     /// It serves ballast's own page.
     public var isStats: Bool { shared.identity.isStats }
+    public var isSecure: Bool { shared.identity.isSecure }
 }
 
 /// A listener that could not be opened.
@@ -88,13 +89,17 @@ extension Shared {
     /// Makes a plan of checked settings. Takes its time; one caller at a time, and not while another plan is adopted.
     /// - Parameters:
     ///   - servers: of each backend, resolved.
+    ///   - security: what TLS needs, of both sides.
     ///   - answers: bodies for ballast's own answers, where they are not its own.
     ///   - accessLog: gets one line for each request; nil where none is wanted.
     public func propose(
-        _ settings: Settings, servers: [[Server]], answers: AnswerBodies = AnswerBodies(),
+        _ settings: Settings, servers: [[Server]], security: Security = Security(),
+        answers: AnswerBodies = AnswerBodies(),
         accessLog: (@Sendable (String) -> Void)? = nil
     ) -> Proposal {
-        let traffic = TrafficRules(settings, replayBudget: replayBudget, answers: answers, accessLog: accessLog)
+        let traffic = TrafficRules(
+            settings, replayBudget: replayBudget, compressBudget: compressBudget, answers: answers, accessLog: accessLog
+        )
         var backends: [BackendPlan] = []
         var members: [[Member]] = []
         var rosters: [Roster] = []
@@ -111,7 +116,8 @@ extension Shared {
             rosters.append(roster)
         }
         let plan = Plan(
-            settings, backends: backends, servers: members, listeners: listeners(of: settings), traffic: traffic)
+            settings, backends: backends, servers: members, listeners: listeners(of: settings), traffic: traffic,
+            security: security)
         return Proposal(plan: plan, rosters: rosters)
     }
 

@@ -14,7 +14,8 @@ public final class Shared: Sendable {
     /// Connections to ballast's own page, which must answer when all others are taken.
     let statsClients = ClientBudget(limit: statsConnections)
     static let statsConnections = 64
-    public let replayBudget: ReplayBudget
+    public let replayBudget: MemoryBudget
+    public let compressBudget: MemoryBudget
     let ledger = Ledger()
     /// Connections by client address, where there is a limit for them.
     let gate = Mutex(ConnectionGate())
@@ -43,6 +44,8 @@ public final class Shared: Sendable {
         /// Seconds since 1970.
         var loadedAt = 0.0
         var wasLastLoadAccepted = true
+        var certificates: [Statistics.Certificate] = []
+        var wasLastCertificateLoadAccepted = true
     }
 
     /// A port with the listener that it serves.
@@ -72,7 +75,8 @@ public final class Shared: Sendable {
         metrics = (0..<workerCount).map { _ in WorkerMetrics() }
         heartbeats = Mutex(Array(repeating: .zero, count: workerCount))
         clients = ClientBudget(limit: 0)
-        replayBudget = ReplayBudget(limit: 0)
+        replayBudget = MemoryBudget(limit: 0)
+        compressBudget = MemoryBudget(limit: 0)
     }
 
     public var workerCount: Int { metrics.count }
@@ -127,6 +131,7 @@ public final class Shared: Sendable {
     func setPlan(_ plan: Plan) -> Plan? {
         clients.setLimit(plan.maxConnections)
         replayBudget.setLimit(plan.replayMemory)
+        compressBudget.setLimit(plan.compressMemory)
         return states.withLock { states -> Plan? in
             defer { states.plan = plan }
             states.backends.removeAll { $0.backend == nil }
@@ -174,6 +179,26 @@ public final class Shared: Sendable {
 
     /// A configuration was refused: nothing has changed but this.
     public func noteRefusal() { states.withLock { $0.wasLastLoadAccepted = false } }
+
+    // MARK: Certificates
+
+    /// Secures connections with these from now on. After the adoption of a plan that was made before.
+    public func secure(_ security: Security) { sendToAll(.secure(security)) }
+
+    /// What is told of the certificates in use.
+    public func noteCertificates(_ certificates: [Statistics.Certificate]) {
+        var told: [Statistics.Certificate] = []
+        for certificate in certificates where !told.contains(where: { $0.path == certificate.path }) {
+            told.append(certificate)
+        }
+        let all = told
+        states.withLock { ($0.certificates, $0.wasLastCertificateLoadAccepted) = (all, true) }
+    }
+
+    /// Changed files were taken up, or refused: then nothing else has changed.
+    public func noteCertificateLoad(_ isAccepted: Bool) {
+        states.withLock { $0.wasLastCertificateLoadAccepted = isAccepted }
+    }
 
     // MARK: Readiness
 
@@ -236,7 +261,8 @@ public final class Shared: Sendable {
             let isAny = listener.settings.port == 0 && listener.settings.inherited == nil
             let endpoint = isAny ? held.first { $0.listener === listener.shared }?.endpoint.description : nil
             return Statistics.Listener(
-                name: endpoint ?? listener.settings.text, counts: Snapshot(listener.shared.metrics))
+                name: endpoint ?? listener.settings.text, isSecure: listener.settings.isSecure,
+                counts: Snapshot(listener.shared.metrics))
         }
         var told = Statistics(
             build: build, process: .init(ProcessFacts()), loadedAt: loadedAt, now: Machine.wallTime, isReady: isReady,
@@ -251,6 +277,9 @@ public final class Shared: Sendable {
             }
         }
         told.wasLastLoadAccepted = wasAccepted
+        (told.certificates, told.wasLastCertificateLoadAccepted) = states.withLock {
+            ($0.certificates, $0.wasLastCertificateLoadAccepted)
+        }
         told.limits = Snapshot(metrics.map(\.limits))
         told.droppedLogLines = droppedLogLines()
         return told

@@ -12,6 +12,10 @@ final class SharedServer: Sendable {
     let number: Int
     let name: String
     let endpoint: Endpoint
+    /// The name that it has to prove over TLS; nil of one whose connections are plain.
+    let secureName: String?
+    /// What was wrong with its last handshake.
+    let lastFailure = Mutex<TLSFailure.Reason?>(nil)
     /// Its address as Host has it, for requests without Host and for health checks.
     let authority: [UInt8]
     /// By worker.
@@ -22,7 +26,10 @@ final class SharedServer: Sendable {
         self.number = number
         name = server.name
         endpoint = server.endpoint
-        authority = Array(server.endpoint.authority.utf8)
+        secureName = server.secureName
+        let host = server.secureName.flatMap { IPAddress($0) == nil ? $0 : nil }
+        let port = server.endpoint.port == 443 ? "" : ":\(server.endpoint.port)"
+        authority = Array((host.map { $0 + port } ?? server.endpoint.authority).utf8)
         metrics = (0..<workerCount).map { _ in ServerMetrics() }
     }
 
@@ -113,6 +120,7 @@ final class SharedListener: Sendable {
         /// Of a socket that was passed to this process.
         var inherited: String?
         var isStats: Bool
+        var isSecure: Bool
 
         init(_ settings: ListenerSettings, isStats: Bool) {
             address = settings.address
@@ -120,6 +128,7 @@ final class SharedListener: Sendable {
             path = settings.path
             inherited = settings.inherited
             self.isStats = isStats
+            isSecure = settings.isSecure
         }
     }
 

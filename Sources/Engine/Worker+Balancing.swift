@@ -12,6 +12,7 @@ extension Worker {
         case .windDown: isWindingDown = true
         case .drain: drain()
         case .abort: abort()
+        case .secure(let security): adopt(security)
         case .heartbeat: shared.noteHeartbeat(of: index, at: now)
         case .happened(let backend, let aftermath): carryOut(aftermath, backend)
         case .granted(let backend, let grant): deliver(backend, grant)
@@ -88,7 +89,7 @@ extension Worker {
     /// Leaves a server that is down: what may run elsewhere does, and its kept connections close.
     private func leave(_ backend: SharedBackend, _ server: Int) {
         if let server = backends.first(where: { $0.shared === backend })?.server(server) {
-            while let connection = server.idle.lease() { connection.close(self) }
+            closeIdle(server)
         }
         for driver in drivers.all where driver.isAt(backend, server) { driver.serverIsDown() }
     }
@@ -137,6 +138,7 @@ extension RequestCounter {
         switch failure {
         case .connect: self = .failedConnect
         case .connectTimeout: self = .failedConnectTimeout
+        case .upstreamTLS: self = .failedUpstreamTLS
         case .reset: self = .failedReset
         case .badResponse: self = .failedBadResponse
         case .firstByteTimeout: self = .failedFirstByteTimeout
@@ -164,6 +166,7 @@ extension RequestCounter {
         switch failure {
         case .connect: self = .retriesConnect
         case .connectTimeout: self = .retriesConnectTimeout
+        case .upstreamTLS: self = .retriesUpstreamTLS
         case .firstByteTimeout, .idleTimeout: self = .retriesTimeout
         case .reset, .badResponse, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout,
             .noRoute, .badRequest, .shutdown, .requestTimeout, .tunnelTimeout, .bodyRate, .readRate, .clientLimit,

@@ -82,8 +82,9 @@ extension Worker {
         case .tooMany: metrics.limits.add(.maxConnectionsPerClient)
         case .tooFast: metrics.limits.add(.connectionRatePerClient)
         }
-        // Each answer keeps a connection for a moment: of a flood only the first are told why.
-        guard turnedAway < Self.mostTurnedAway else {
+        // Each answer keeps a connection for a moment: of a flood only the first are told why; and nobody whom that would
+        // cost a handshake.
+        guard turnedAway < Self.mostTurnedAway, !client.identity.isSecure else {
             client.close(resetting: true)
             return
         }
@@ -132,7 +133,7 @@ extension Worker {
         while let connection = server.idle.lease() {
             // A request that may not be sent twice asks the kernel once more whether the server has hung up.
             let isSuspect = !mayReplay && now - connection.keptSince > .seconds(1)
-            if isSuspect, network.hasInput(connection.wire.stream.socket) {
+            if isSuspect, !connection.isQuiet(self) {
                 connection.close(self)
                 continue
             }
@@ -154,10 +155,17 @@ extension Worker {
     /// Starts a connection to a server.
     /// - Parameter keepFor: how long it may be kept between requests.
     /// - Throws: what the system says at once: that there is no way to the server, or nothing left to make one with.
-    func connect(_ server: WorkerServer, keepFor: Duration) throws(SystemError) -> ServerConnection {
+    func connect(
+        _ server: WorkerServer, of backend: WorkerBackend?, keepFor: Duration
+    ) throws(SystemError) -> ServerConnection {
         let socket = try network.connect(to: server.shared.endpoint)
+        let tls = backend?.makeSession(with: server, on: socket, network)
+        guard tls != nil || server.shared.secureName == nil else {
+            network.close(socket, resetting: true)
+            throw .secured
+        }
         let connection = servers.insert {
-            ServerConnection(token: $0, server: server, socket: socket, keepFor: keepFor)
+            ServerConnection(token: $0, server: server, socket: socket, tls: tls, keepFor: keepFor)
         }
         server.metrics.counters.add(.connectionsOpened)
         do throws(SystemError) {

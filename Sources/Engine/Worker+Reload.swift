@@ -29,6 +29,7 @@ extension Worker {
         }
         plan = adoption.plan
         progress.dropped = adoptBackends()
+        adopt(plan.security)
         adoptListeners(adoption.opened)
         // Drivers without a request hold the rules of their last one.
         for driver in drivers.all where driver.client == nil { driver.plan = plan.backends[0] }

@@ -20,6 +20,8 @@ enum WorkerMessage: Sendable {
     case abort
     /// Say that the loop turns.
     case heartbeat
+    /// Secure connections with these.
+    case secure(Security)
     /// Something happened at a backend outside of any worker.
     case happened(SharedBackend, Aftermath)
     /// A slot for a request that waited.
@@ -62,8 +64,9 @@ public final class Worker: Turning, @unchecked Sendable {
     var grants: [(backend: SharedBackend, grant: Grant)] = []
     /// Who waits for a page of ballast's own.
     var pageReaders: [(page: OwnPage, client: Token)] = []
-    private var connectWarnedAt: Duration?
-    private var headerWarnedAt: Duration?
+    private var warnedAt = InlineArray<5, Duration?>(repeating: nil)
+    /// What clients' connections are secured with.
+    var acceptor: TLSAcceptor?
     /// Clients that are not ballast's own page's.
     var trafficClients = 0
     /// Clients that are being told that their address has too many connections.
@@ -71,8 +74,8 @@ public final class Worker: Turning, @unchecked Sendable {
 
     var prober: Prober?
     let caretaker = Caretaker()
-    private var runnable: [Token] = []
-    private var running: [Token] = []
+    /// One property, because each access to one is checked for exclusivity.
+    var backlog = Backlog()
     private var random: RandomSource
     private var dateCache = (seconds: Int64(-1), date: HTTPDate(seconds: 0))
     private let drained: @Sendable () -> Void
@@ -106,18 +109,22 @@ public final class Worker: Turning, @unchecked Sendable {
     // MARK: The turn
 
     public func turn(waitingAtMost limit: Duration) -> Bool {
-        let count = network.wait(atMost: runnable.isEmpty && adopting == nil ? waitTime(limit) : .zero)
+        let count = network.wait(
+            atMost: backlog.isEmpty && adopting == nil ? waitTime(limit) : .zero)
         now = network.monotonicTime
         let mail = mailbox.take()
         closeSpoiled(count, hasMail: !mail.isEmpty)
         for message in mail { handle(message) }
         expireTimers()
         for index in 0..<count { handle(network.event(index)) }
-        runReady()
+        if !backlog.isEmpty {
+            runReady()
+            runHandshakes()
+        }
         if !grants.isEmpty { deliverGrants() }
         if isDraining { checkDrained() }
         if adopting == nil { network.endTurn() } else { endTurnAdopting() }
-        if count > 0 || !mail.isEmpty || !runnable.isEmpty || adopting != nil { return true }
+        if count > 0 || !mail.isEmpty || !backlog.isEmpty || adopting != nil { return true }
         if let next = timers.next, next <= now { return true }
         network.willSleep(until: timers.next)
         return false
@@ -171,25 +178,18 @@ public final class Worker: Turning, @unchecked Sendable {
     private static let runnableAtOnce = 32
 
     /// Puts a connection in line for this turn's end or the next: it can go on without an event.
-    func runLater(_ token: Token) { runnable.append(token) }
+    func runLater(_ token: Token) { backlog.runnable.append(token) }
 
     private func runReady() {
-        guard !runnable.isEmpty else { return }
-        if runnable.count <= Self.runnableAtOnce {
-            swap(&runnable, &running)
-        } else {
-            // Whoever has much to move waits for those who have not: new events come first.
-            running.append(contentsOf: runnable.prefix(Self.runnableAtOnce))
-            runnable.removeFirst(Self.runnableAtOnce)
-        }
-        for token in running {
+        // Whoever has much to move waits for those who have not: new events come first.
+        backlog.startRunning(atMost: Self.runnableAtOnce)
+        for token in backlog.running {
             switch TokenKind(rawValue: token.kind) {
             case .client: clients[token]?.advance()
             case .server: servers[token]?.handle([], self)
             case .listener, .exchange, .probe, .check, .backend, nil: break
             }
         }
-        running.removeAll(keepingCapacity: true)
     }
 
     // MARK: Small things that many need
@@ -217,18 +217,18 @@ public final class Worker: Turning, @unchecked Sendable {
         return dateCache.date
     }
 
-    /// One line for a time of need, not one for each try.
-    func warnOfConnect(_ endpoint: Endpoint, _ error: SystemError) {
-        if let connectWarnedAt, now - connectWarnedAt < .seconds(60) { return }
-        connectWarnedAt = now
-        log.say(.warning, "cannot open a connection to \(endpoint): \(error)")
+    /// What strangers and needs can make happen any number of times.
+    enum Nuisance: Int { case connect, proxyHeader, plainHTTP, unexpectedTLS, clientCertificate }
+
+    /// One line a minute, not one for each time.
+    func warn(_ nuisance: Nuisance, _ text: @autoclosure () -> String) {
+        if let last = warnedAt[nuisance.rawValue], now - last < .seconds(60) { return }
+        warnedAt[nuisance.rawValue] = now
+        log.say(.warning, text())
     }
 
-    /// One line a minute: a proxy that is set up otherwise does it with each of its connections.
-    func warnOfHeader(_ peer: String, _ listener: String) {
-        if let headerWarnedAt, now - headerWarnedAt < .seconds(60) { return }
-        headerWarnedAt = now
-        log.say(.warning, "\(listener): \(peer) did not begin its connection with a header of the PROXY protocol")
+    func warnOfConnect(_ endpoint: Endpoint, _ error: SystemError) {
+        warn(.connect, "cannot open a connection to \(endpoint): \(error)")
     }
 
     // MARK: Ending
@@ -256,6 +256,29 @@ public final class Worker: Turning, @unchecked Sendable {
         prober?.stop()
         prober = nil
         drained()
+    }
+}
+
+/// Connections that go on without an event.
+struct Backlog {
+    /// They have bytes to move, in this turn or later.
+    private(set) var running: [Token] = []
+    var runnable: [Token] = []
+    /// Their handshake can go on, or begin.
+    var shaking: [Token] = []
+    var greeting: [Token] = []
+
+    var isEmpty: Bool { runnable.isEmpty && shaking.isEmpty && greeting.isEmpty }
+
+    /// Makes at most `limit` of those that have bytes to move the ones that move them in this turn.
+    mutating func startRunning(atMost limit: Int) {
+        running.removeAll(keepingCapacity: true)
+        if runnable.count <= limit {
+            swap(&runnable, &running)
+        } else {
+            running.append(contentsOf: runnable.prefix(limit))
+            runnable.removeFirst(limit)
+        }
     }
 }
 

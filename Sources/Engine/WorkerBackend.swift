@@ -1,5 +1,6 @@
 // What one worker has of a backend and of its servers: the rules in effect, its own counters, its kept connections.
 import Balancing
+import EventLoop
 import Metrics
 
 final class WorkerBackend {
@@ -7,6 +8,8 @@ final class WorkerBackend {
     let metrics: RequestMetrics
     /// For requests that begin now.
     var plan: BackendPlan
+    /// What connections to https servers are secured with.
+    var context: TLSClientContext?
     private let worker: Int
     /// By place; made when they are first needed.
     private var servers: [WorkerServer?] = []
@@ -36,6 +39,15 @@ final class WorkerBackend {
         return server
     }
 
+    /// Those that were needed so far.
+    var opened: [WorkerServer] { servers.compactMap(\.self) }
+
+    /// Secures a connection that is being made; nil where the server's are plain, or where there is no memory.
+    func makeSession(with server: WorkerServer, on socket: SocketID, _ network: any Network) -> TLSSession? {
+        guard let name = server.shared.secureName else { return nil }
+        return context?.makeSession(socket, name: name, resumption: server.resumption, on: network)
+    }
+
     /// Lets go of every server but `members`; returns the others.
     func drop(allBut members: [Member]) -> [WorkerServer] {
         var isMember = [Bool](repeating: false, count: servers.count)
@@ -58,6 +70,8 @@ final class WorkerServer {
     let number: Int
     let metrics: ServerMetrics
     var idle = IdleConnections()
+    /// Of one whose connections are secured.
+    let resumption: TLSResumption?
     /// Its checks, on the worker that makes them.
     var probe: Probe?
 
@@ -65,5 +79,6 @@ final class WorkerServer {
         self.shared = shared
         number = shared.number
         metrics = shared.metrics[worker]
+        resumption = shared.secureName == nil ? nil : TLSResumption()
     }
 }

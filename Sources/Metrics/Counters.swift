@@ -44,13 +44,35 @@ public enum ProcessCounter: Int, CounterKey {
 }
 
 /// Of one listener.
-public enum ListenerCounter: Int, CounterKey { case accepted, closed }
+public enum ListenerCounter: Int, CounterKey {
+    case accepted, closed
+    /// Handshakes of TLS that were finished, and those of them that a ticket shortened.
+    case secured, resumed
+    case failedPlainHTTP, failedVersion, failedCipher, failedProtocol, failedNoCertificate, failedUnknownCA,
+        failedExpired,
+        failedRevoked
+    case failedWrongName, failedBadCertificate, failedUnknownName, failedRefused, failedClosed, failedTimeout
+    case failedMalformed
+
+    /// Handshakes that failed, each with the word of its label.
+    public static var handshakeFailures: [(reason: String, counter: Self)] {
+        [
+            ("plain_http", .failedPlainHTTP), ("version", .failedVersion), ("cipher", .failedCipher),
+            ("protocol", .failedProtocol),
+            ("no_certificate", .failedNoCertificate), ("unknown_ca", .failedUnknownCA), ("expired", .failedExpired),
+            ("revoked", .failedRevoked), ("wrong_name", .failedWrongName), ("bad_certificate", .failedBadCertificate),
+            ("unknown_name", .failedUnknownName), ("refused", .failedRefused), ("closed", .failedClosed),
+            ("timeout", .failedTimeout), ("malformed", .failedMalformed),
+        ]
+    }
+}
 
 /// Of requests: of one backend's, or of those that came to none.
 public enum RequestCounter: Int, ResponseCounterKey {
     case requests, responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
-    case retriesConnect, retriesConnectTimeout, retriesReset, retriesTimeout, retriesStatus, retriesDown
-    case failedConnect, failedConnectTimeout, failedReset, failedBadResponse
+    case retriesConnect, retriesConnectTimeout, retriesUpstreamTLS, retriesReset, retriesTimeout, retriesStatus,
+        retriesDown
+    case failedConnect, failedConnectTimeout, failedUpstreamTLS, failedReset, failedBadResponse
     case failedFirstByteTimeout, failedIdleTimeout, failedHeadTimeout, failedBodyTimeout, failedWriteTimeout
     case failedRequestTimeout, failedTunnelTimeout, failedBodyRate, failedReadRate, failedClientLimit, failedTooLarge
     case failedNoServer, failedQueueFull, failedQueueTimeout, failedNoRoute, failedBadRequest, failedShutdown
@@ -70,6 +92,8 @@ public enum ServerCounter: Int, ResponseCounterKey {
     case streamEvents
     case connectionsOpened, connectionsClosed, connectionsKept, connectionsUnkept, staleConnections
     case checksPassed, checksFailed
+    /// Handshakes of TLS, and those of them that a ticket shortened.
+    case secured, resumed
 }
 
 /// One worker's counters of one thing. Written by that worker alone, read by anybody: relaxed loads and stores suffice.
@@ -107,7 +131,9 @@ extension Snapshot<RequestCounter> {
     /// Reasons of the metric table, each with its counter.
     static var failureReasons: [(reason: String, counter: RequestCounter)] {
         [
-            ("connect", .failedConnect), ("connect_timeout", .failedConnectTimeout), ("reset", .failedReset),
+            ("connect", .failedConnect), ("connect_timeout", .failedConnectTimeout),
+            ("upstream_tls", .failedUpstreamTLS),
+            ("reset", .failedReset),
             ("bad_response", .failedBadResponse), ("first_byte_timeout", .failedFirstByteTimeout),
             ("idle_timeout", .failedIdleTimeout), ("head_timeout", .failedHeadTimeout),
             ("body_timeout", .failedBodyTimeout), ("write_timeout", .failedWriteTimeout),
@@ -128,7 +154,8 @@ extension Snapshot<RequestCounter> {
 
     static var retryReasons: [(reason: String, counter: RequestCounter)] {
         [
-            ("connect", .retriesConnect), ("connect_timeout", .retriesConnectTimeout), ("reset", .retriesReset),
+            ("connect", .retriesConnect), ("connect_timeout", .retriesConnectTimeout),
+            ("upstream_tls", .retriesUpstreamTLS), ("reset", .retriesReset),
             ("first_byte_timeout", .retriesTimeout), ("status", .retriesStatus), ("down", .retriesDown),
         ]
     }

@@ -8,6 +8,7 @@ public enum LimitCounter: Int, CounterKey {
     case minimumSendRate, minimumReadRate, queue
     case timeoutHead, timeoutKeepalive, timeoutClient, timeoutQueue, timeoutConnect, timeoutResponse, timeoutIdle
     case timeoutRequest, timeoutTunnel
+    case compressMemory
 
     /// The key that sets it; of a listener's own limit, with the key before it.
     public var key: String {
@@ -40,6 +41,7 @@ public enum LimitCounter: Int, CounterKey {
         case .timeoutIdle: "timeout-idle"
         case .timeoutRequest: "timeout-request"
         case .timeoutTunnel: "timeout-tunnel"
+        case .compressMemory: "compress-memory"
         }
     }
 }

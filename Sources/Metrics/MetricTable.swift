@@ -78,6 +78,28 @@ enum MetricTable {
                 list.add(listener.counts[.accepted], [("listener", listener.name)])
             }
         },
+        Metric("ballast_tls_handshakes_total", .counter, "TLS handshakes that were finished") { statistics, list in
+            for listener in statistics.listeners where listener.isSecure {
+                let resumed = listener.counts[.resumed]
+                list.add(listener.counts[.secured] - resumed, [("listener", listener.name), ("resumed", "no")])
+                list.add(resumed, [("listener", listener.name), ("resumed", "yes")])
+            }
+        },
+        Metric("ballast_tls_handshake_failures_total", .counter, "TLS handshakes that failed") { statistics, list in
+            for listener in statistics.listeners where listener.isSecure {
+                for (reason, counter) in ListenerCounter.handshakeFailures {
+                    list.add(listener.counts[counter], [("listener", listener.name), ("reason", reason)])
+                }
+            }
+        },
+        Metric("ballast_certificate_expiry_timestamp_seconds", .gauge, "When the certificate expires") { told, list in
+            for certificate in told.certificates {
+                list.add(certificate.expiry, [("certificate", certificate.path)])
+            }
+        },
+        Metric("ballast_certificate_load_successful", .gauge, "1 if the last look at TLS's files found them good") {
+            if $0.hasCertificates { $1.add($0.wasLastCertificateLoadAccepted ? 1 : 0) }
+        },
         Metric("ballast_accept_errors_total", .counter, "Accepts that failed or were put off") { statistics, list in
             let reasons: [(String, ProcessCounter)] = [
                 ("emfile", .acceptDescriptors), ("enfile", .acceptTable), ("aborted", .acceptAborted),
@@ -152,6 +174,10 @@ enum MetricTable {
             let idle = $0.counts[.connectionsKept] - $0.counts[.connectionsUnkept]
             $2.add(idle, $1 + [("state", "idle")])
             $2.add(open - idle, $1 + [("state", "active")])
+        },
+        .servers("ballast_server_tls_handshakes_total", .counter, "TLS handshakes with the server that were finished") {
+            $2.add($0.counts[.secured] - $0.counts[.resumed], $1 + [("resumed", "no")])
+            $2.add($0.counts[.resumed], $1 + [("resumed", "yes")])
         },
         .servers("ballast_stale_connections_total", .counter, "Kept connections found dead when leased") {
             $2.add($0.counts[.staleConnections], $1)

@@ -29,14 +29,29 @@ public struct Statistics: Sendable {
 
     public struct Listener: Sendable {
         public var name: String
+        public var isSecure: Bool
         public var counts: Snapshot<ListenerCounter>
 
-        public init(name: String, counts: Snapshot<ListenerCounter>) {
+        public init(name: String, isSecure: Bool = false, counts: Snapshot<ListenerCounter>) {
             self.name = name
+            self.isSecure = isSecure
             self.counts = counts
         }
 
         public var open: Int { counts[.accepted] - counts[.closed] }
+    }
+
+    /// A certificate that is served or shown.
+    public struct Certificate: Sendable {
+        /// Its file.
+        public var path: String
+        /// Seconds since 1970.
+        public var expiry: Int
+
+        public init(path: String, expiry: Int) {
+            self.path = path
+            self.expiry = expiry
+        }
     }
 
     public struct Requests: Sendable {
@@ -118,6 +133,10 @@ public struct Statistics: Sendable {
     /// False from a refused configuration on, until the next accepted one.
     public var wasLastLoadAccepted = true
     public var droppedLogLines = 0
+    public var certificates: [Certificate] = []
+    /// False from files of TLS that were refused on, until they are right.
+    public var wasLastCertificateLoadAccepted = true
+    public var hasCertificates: Bool { !certificates.isEmpty }
     public var counts: Snapshot<ProcessCounter>
     public var listeners: [Listener]
     public var unrouted: Requests

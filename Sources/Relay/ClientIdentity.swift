@@ -11,6 +11,8 @@ public struct ClientIdentity: Sendable {
     public let address: [UInt8]
     /// The peer's own `X-Forwarded-*` and `X-Real-IP` are believed.
     public let isTrusted: Bool
+    /// Its connection is secured.
+    public var isSecure = false
     /// A hash of the address: where `ip-hash` leads. IPv6 clients own a /64.
     public let affinity: UInt64
 

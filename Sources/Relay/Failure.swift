@@ -6,6 +6,8 @@ public enum Failure: Error, Equatable, Sendable {
     /// No connection to the server: refused, unreachable.
     case connect
     case connectTimeout
+    /// The connection to the server could not be secured.
+    case upstreamTLS
     /// The connection ended before the response was complete.
     case reset
     /// The server's bytes are not HTTP.
@@ -39,7 +41,7 @@ public enum Failure: Error, Equatable, Sendable {
     /// Status of ballast's own answer (`configuration`: answers of ballast's own).
     public var status: Int {
         switch self {
-        case .connect, .reset, .badResponse: 502
+        case .connect, .upstreamTLS, .reset, .badResponse: 502
         case .connectTimeout, .firstByteTimeout, .idleTimeout, .tunnelTimeout, .requestTimeout: 504
         case .headTimeout, .bodyTimeout, .writeTimeout, .bodyRate, .readRate: 408
         case .clientLimit: 429
@@ -55,6 +57,7 @@ public enum Failure: Error, Equatable, Sendable {
         switch self {
         case .connect: "connect"
         case .connectTimeout: "connect_timeout"
+        case .upstreamTLS: "upstream_tls"
         case .reset: "reset"
         case .badResponse: "bad_response"
         case .firstByteTimeout: "first_byte_timeout"
@@ -82,6 +85,7 @@ public enum Failure: Error, Equatable, Sendable {
         switch self {
         case .connect: "no server accepts connections"
         case .connectTimeout: "no server answered the connection in time"
+        case .upstreamTLS: "no connection to a server could be secured"
         case .reset: "the server closed the connection before its response was complete"
         case .badResponse: "the server sent a malformed response"
         case .firstByteTimeout: "the server did not begin its response in time"
@@ -107,7 +111,7 @@ public enum Failure: Error, Equatable, Sendable {
     /// The attempt on a server failed: it did not connect, or did not answer as it should.
     public var isServersFault: Bool {
         switch self {
-        case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout: true
+        case .connect, .connectTimeout, .upstreamTLS, .reset, .badResponse, .firstByteTimeout, .idleTimeout: true
         case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout, .noRoute,
             .shutdown, .requestTimeout, .tunnelTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
             false
@@ -118,8 +122,8 @@ public enum Failure: Error, Equatable, Sendable {
     public var isClientsFault: Bool {
         switch self {
         case .badRequest, .headTimeout, .bodyTimeout, .writeTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge: true
-        case .connect, .connectTimeout, .reset, .badResponse, .firstByteTimeout, .idleTimeout, .noServer, .queueFull,
-            .queueTimeout, .noRoute, .shutdown, .requestTimeout, .tunnelTimeout:
+        case .connect, .connectTimeout, .upstreamTLS, .reset, .badResponse, .firstByteTimeout, .idleTimeout, .noServer,
+            .queueFull, .queueTimeout, .noRoute, .shutdown, .requestTimeout, .tunnelTimeout:
             false
         }
     }

@@ -20,7 +20,8 @@ public struct FieldSettings: Sendable {
 
 /// Builds the heads that leave.
 public enum Forwarding {
-    /// Bytes that `request` and `response` may add to a head beyond what the original's fields take.
+    /// Bytes that `response` may add to a head beyond what the original's fields take; `request` as many, and the lines of a
+    /// client's certificate.
     public static let addition = 2048
 
     /// What is special about one request's head; of most nothing is, and they have none.
@@ -31,6 +32,8 @@ public enum Forwarding {
         public var upgrade = ByteRange.empty
         /// Bytes at the target's beginning that the server does not get to see.
         public var prefix = 0
+        /// The field lines that tell of its client's certificate.
+        public var certificate: [UInt8] = []
         /// What the configuration says of the fields, and what their values speak of.
         public var edits: FieldEdits?
         public var values: FieldValues?
@@ -53,10 +56,12 @@ public enum Forwarding {
         if changes?.edits?.setsHost != true {
             HeadWriter.field(.host, host.isEmpty ? server.span : bytes.extracting(host.indices), to: &output)
         }
-        var replaced = FieldNames(.host, .xForwardedFor, .xRequestID, .expect)
+        // What a client's certificate says is known here alone: proxies pass on what their clients invent.
+        var replaced = FieldNames(.host, .xForwardedFor, .xRequestID, .expect, .xClientCert)
         if head.maxForwards != nil { replaced.formUnion(FieldNames(.maxForwards)) }
         if !client.isTrusted {
-            replaced.formUnion(FieldNames(.xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .forwarded))
+            replaced.formUnion(
+                FieldNames(.xForwardedHost, .xForwardedProto, .xForwardedOther, .xRealIP, .forwarded))
         } else if settings.writesForwarded {
             replaced.formUnion(FieldNames(.forwarded))
         }
@@ -67,7 +72,8 @@ public enum Forwarding {
         if !unwanted.contains(.xForwardedFor) { forwardedFor(head, bytes, client, to: &output) }
         let known = client.isTrusted ? head.present.union(unwanted) : unwanted
         if !known.contains(.xForwardedProto) {
-            output.put(head.hasSecureScheme ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
+            let isSecure = head.hasSecureScheme || client.isSecure
+            output.put(isSecure ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
         }
         if !known.contains(.xForwardedHost), !host.isEmpty {
             HeadWriter.field(.xForwardedHost, bytes.extracting(host.indices), to: &output)
@@ -154,7 +160,7 @@ public enum Forwarding {
             output.put(bytes.extracting(host.indices))
             output.put("\"")
         }
-        output.put(head.hasSecureScheme ? ";proto=https\r\n" : ";proto=http\r\n")
+        output.put(head.hasSecureScheme || client.isSecure ? ";proto=https\r\n" : ";proto=http\r\n")
     }
 
     /// The fields that few requests get.
@@ -168,6 +174,7 @@ public enum Forwarding {
             output.put(bytes.extracting(head.target.start..<head.target.start + changes.prefix))
             output.put("\r\n")
         }
+        output.put(changes.certificate.span)
         if let edits = changes.edits, let values = changes.values { edits.write(values, to: &output) }
         if !changes.upgrade.isEmpty {
             output.put("Connection: upgrade\r\n")
@@ -180,15 +187,25 @@ public enum Forwarding {
 
     /// What a response gets and loses; most have none.
     public final class ResponseChanges {
-        let edits: FieldEdits
+        let edits: FieldEdits?
         let values: FieldValues
         let servedBy: [UInt8]?
+        /// What is done about the content's coding.
+        let coding: Coding
+
+        /// How the content leaves: as it came, as it came though it might have left otherwise, or compressed.
+        public enum Coding: Sendable {
+            case untouched, negotiated, gzip
+            /// It speaks of one that left compressed before.
+            case weakened
+        }
 
         /// - Parameter servedBy: for X-Served-By; nil where that is not wanted.
-        public init(_ edits: FieldEdits, _ values: FieldValues, servedBy: [UInt8]?) {
+        public init(_ edits: FieldEdits?, _ values: FieldValues, servedBy: [UInt8]?, coding: Coding) {
             self.edits = edits
             self.values = values
             self.servedBy = servedBy
+            self.coding = coding
         }
     }
 
@@ -200,10 +217,11 @@ public enum Forwarding {
         to output: inout OutputSpan<UInt8>
     ) {
         HeadWriter.statusLine(head, bytes, to: &output)
+        let others = changes?.edits?.dropped
         HeadWriter.fields(
-            head, bytes, except: FieldNames(.xRequestID), others: changes?.edits.dropped, underscores: true,
-            hasTrailers: framing == .chunked, to: &output)
-        let unwanted = changes?.edits.dropped.known ?? []
+            head, bytes, except: FieldNames(.xRequestID).union(recoded(changes?.coding ?? .untouched)), others: others,
+            underscores: true, hasTrailers: framing == .chunked, to: &output)
+        let unwanted = others?.known ?? []
         if !head.present.union(unwanted).contains(.date) { HeadWriter.field(.date, date, to: &output) }
         if !unwanted.contains(.xRequestID) { HeadWriter.field(.xRequestID, requestID, to: &output) }
         if let changes {
@@ -212,7 +230,8 @@ public enum Forwarding {
                 output.put(servedBy.span)
                 output.put("\r\n")
             }
-            changes.edits.write(changes.values, to: &output)
+            changes.edits?.write(changes.values, to: &output)
+            if changes.coding != .untouched { recode(head, bytes, changes.coding, unwanted, to: &output) }
         }
         HeadWriter.framing(framing, to: &output)
         if framing == .none, let length = head.contentLength, head.status >= 200, head.status != 204 {
@@ -224,6 +243,53 @@ public enum Forwarding {
         if head.status == 426, head.present.contains(.upgrade) { output.put("Connection: upgrade\r\n") }
         if connection == .upgrade || head.status == 426 { switched(head, bytes, to: &output) }
         output.put("\r\n")
+    }
+
+    /// Fields that are written anew where the content's coding is chosen here.
+    private static func recoded(_ coding: ResponseChanges.Coding) -> FieldNames {
+        switch coding {
+        case .untouched: []
+        case .negotiated: FieldNames(.vary)
+        case .gzip: FieldNames(.vary, .etag, .acceptRanges)
+        case .weakened: FieldNames(.vary, .etag)
+        }
+    }
+
+    /// What is another representation says so: its coding, on what it depends (RFC 9110, 12.5.5), and that its validator
+    /// stands for what was the same before (8.8.1). It has no ranges of the other's bytes.
+    private static func recode(
+        _ head: borrowing MessageHead, _ bytes: Span<UInt8>, _ coding: ResponseChanges.Coding, _ unwanted: FieldNames,
+        to output: inout OutputSpan<UInt8>
+    ) {
+        // Whatever is said of Vary otherwise: a cache that did not know would give it to who cannot read it.
+        output.put("Vary: ")
+        if !unwanted.contains(.vary), chain(.vary, head, bytes, to: &output) {
+            output.put(varies(head, bytes) ? "\r\n" : ", Accept-Encoding\r\n")
+        } else {
+            output.put("Accept-Encoding\r\n")
+        }
+        guard coding != .negotiated else { return }
+        if coding == .gzip { output.put("Content-Encoding: gzip\r\n") }
+        for index in 0..<head.fieldCount where head.field(index).known == .etag && !unwanted.contains(.etag) {
+            let value = head.field(index).value
+            let isWeak = value.count > 2 && bytes[value.start] == UInt8(ascii: "W")
+            output.put(isWeak ? "ETag: " : "ETag: W/")
+            output.put(bytes.extracting(value.indices))
+            output.put("\r\n")
+        }
+    }
+
+    /// The response says already that it depends on Accept-Encoding, or on everything.
+    private static func varies(_ head: borrowing MessageHead, _ bytes: Span<UInt8>) -> Bool {
+        var varies = false
+        for index in 0..<head.fieldCount where head.field(index).known == .vary {
+            ByteScan.forEachElement(bytes, head.field(index).value) { element in
+                varies =
+                    varies || ByteScan.equal(bytes, element, ignoringCaseOf: "Accept-Encoding")
+                    || ByteScan.equal(bytes, element, ignoringCaseOf: "*")
+            }
+        }
+        return varies
     }
 
     /// The protocol that the connection switches to, or should.

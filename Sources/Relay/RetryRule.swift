@@ -78,7 +78,7 @@ public struct RetryRule: Sendable {
         if failure == .reset, facts.isKept { return .freshConnection }
         guard retries > 0, causes.contains(failure) else { return .giveUp }
         switch failure {
-        case .connect, .connectTimeout:
+        case .connect, .connectTimeout, .upstreamTLS:
             return .anotherServer(isRetry: false)
         case .reset, .firstByteTimeout:
             return retried < retries ? .anotherServer(isRetry: true) : .giveUp
@@ -100,7 +100,7 @@ extension Causes {
     /// Whether `failure` is among the kinds.
     public func contains(_ failure: Failure) -> Bool {
         switch failure {
-        case .connect: connect
+        case .connect, .upstreamTLS: connect
         case .connectTimeout: connect || timeout
         case .reset, .badResponse: reset
         case .firstByteTimeout, .idleTimeout: timeout

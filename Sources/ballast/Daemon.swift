@@ -52,7 +52,8 @@ final class Daemon {
         let access = LogWriter.access(settings.accessLog, beside: standardError)
         let shared = makeShared(count)
         var proposal = shared.propose(
-            settings, servers: ready.servers, answers: ready.answers, accessLog: access?.sink)
+            settings, servers: ready.servers, security: ready.security.security, answers: ready.answers,
+            accessLog: access?.sink)
         // First, so that a second ballast is told of the first one, and not of its ports.
         let pidFile = try makePidFile(settings.pidFile)
         defer { pidFile?.remove() }
@@ -69,6 +70,7 @@ final class Daemon {
                 notifier: notifier, inherited: inherited)
             // Before anybody is told that it is ready: what is sent then must be heard.
             watchSignals(shared, reloader)
+            reloader.watchCertificates()
             announce(proposal.opened, inherited, settings, count)
             workers.start()
             signals.begin()
@@ -129,6 +131,7 @@ final class Daemon {
             let more = servers.count > 50 ? " and \(servers.count - 50) more" : ""
             log.say(.info, "\(backend.name): \(backend.balance) over \(names)\(more)")
         }
+        for certificate in ready.security.certificates { log.say(.info, certificate.announcement) }
         log.say(.info, "ballast \(Version.number) is ready with \(count) worker\(count == 1 ? "" : "s")")
     }
 

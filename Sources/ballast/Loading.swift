@@ -27,7 +27,8 @@ extension OpenedListener {
     var announcement: String {
         // Where any port was asked for, the one that it became.
         let place = text.hasSuffix(":0") || text.hasPrefix("systemd:") ? endpoint.description : text
-        return isStats ? "statistics on http://\(place)/" : "listening on \(place)"
+        if isStats { return "statistics on \(isSecure ? "https" : "http")://\(place)/" }
+        return "listening on \(place)\(isSecure ? " with TLS" : "")"
     }
 }
 
@@ -41,6 +42,8 @@ enum Loading {
         let account: Account?
         /// What `error-folder` holds.
         let answers: AnswerBodies
+        /// What its files of TLS hold.
+        let security: LoadedSecurity
         let warnings: [String]
     }
 
@@ -83,8 +86,10 @@ enum Loading {
     /// - Parameters:
     ///   - known: the one in effect: of several addresses, a server keeps the one that it has.
     ///   - inUse: files that are open already.
+    ///   - security: what TLS goes by now.
     static func ready(
-        from origin: ConfigurationOrigin, known: EffectiveSettings? = nil, inUse: [String] = []
+        from origin: ConfigurationOrigin, known: EffectiveSettings? = nil, inUse: [String] = [],
+        security: LoadedSecurity? = nil
     ) throws(Refusal) -> Ready {
         let (loader, outcome) = load(origin, isReload: known != nil)
         guard case .loaded(let settings) = outcome else {
@@ -106,16 +111,21 @@ enum Loading {
         text += unwritable(settings, account, but: inUse)
         var warnings = lines(loader.warningText)
         var answers = AnswerBodies()
+        var secured = security
         // As whom it is read again later.
         asLater(account) {
+            secured = SecurityFiles.load(settings, before: security, tickets: tickets, mistakes: &text)
             answers = ErrorFolder.bodies(in: settings.errorFolder, mistakes: &text, warnings: &warnings)
         }
-        guard text.isEmpty else { throw Refusal(text) }
+        guard text.isEmpty, let secured else { throw Refusal(text) }
         return Ready(
             settings: settings, servers: servers,
             effective: loader.effective.with(servers: servers, of: settings), account: account, answers: answers,
-            warnings: warnings)
+            security: secured, warnings: warnings)
     }
+
+    /// Of the process: a reload changes nothing about them.
+    static let tickets = TicketKeys()
 
     /// Files that cannot be written: the log by whom it is written later, the pid file by whom ballast starts as.
     private static func unwritable(_ settings: Settings, _ account: Account?, but inUse: [String]) -> String {
@@ -244,14 +254,17 @@ enum Loading {
                 endpoints[name] = endpoint
                 servers.append(
                     Server(
-                        name: name, endpoint: endpoint, weight: entry.weight,
+                        name: name, endpoint: endpoint, secureName: entry.isSecure ? entry.host : nil,
+                        weight: entry.weight,
                         maxconn: entry.maxconn ?? backend.maxconn, isBackup: entry.isBackup,
                         isDisabled: entry.isDisabled))
                 continue
             }
             for address in addresses {
                 let endpoint = Endpoint(address, port: entry.port)
-                let server = Server(name: endpoint.description, endpoint: endpoint, maxconn: backend.maxconn)
+                let server = Server(
+                    name: endpoint.description, endpoint: endpoint, secureName: entry.isSecure ? entry.host : nil,
+                    maxconn: backend.maxconn)
                 // A name of its own that looks like this address is another server; twice the same is one.
                 switch endpoints.updateValue(endpoint, forKey: server.name) {
                 case nil: servers.append(server)

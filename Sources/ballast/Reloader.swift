@@ -5,6 +5,7 @@ import Configuration
 import Dispatch
 import Engine
 import EventLoop
+import HTTP
 import Metrics
 import Synchronization
 
@@ -18,9 +19,13 @@ final class Reloader: Sendable {
         var effective: EffectiveSettings
         /// Bodies of the answers that ballast gives itself.
         var answers: AnswerBodies
+        var security: LoadedSecurity
         var access: LogWriter?
         /// Of logs that a reload has left: requests that began before still write there.
         var former: [WeakWriter] = []
+        /// When certificates that end soon were told last, and of which.
+        var warnedAt: Double?
+        var warnedOf: [String] = []
     }
 
     private struct WeakWriter: Sendable {
@@ -49,7 +54,10 @@ final class Reloader: Sendable {
         self.inherited = inherited
         state = Mutex(
             State(
-                settings: loaded.settings, effective: loaded.effective, answers: loaded.answers, access: access))
+                settings: loaded.settings, effective: loaded.effective, answers: loaded.answers,
+                security: loaded.security,
+                access: access))
+        shared.noteCertificates(loaded.security.certificates.map(\.told))
     }
 
     /// The settings in effect.
@@ -91,13 +99,14 @@ final class Reloader: Sendable {
                 throw Refusal(
                     "the configuration came from standard input, which cannot be read again; give it in a file")
             }
-            let (known, old) = state.withLock { ($0.effective, $0.settings) }
+            let (known, old, secured) = state.withLock { ($0.effective, $0.settings, $0.security) }
             let inUse = [old.accessLog, old.pidFile ?? ""]
-            let loaded = try Loading.ready(from: origin, known: known, inUse: inUse)
+            let loaded = try Loading.ready(from: origin, known: known, inUse: inUse, security: secured)
             let settings = Loading.within(descriptors: Machine.raiseDescriptorLimit(), loaded.settings, log)
             let access = try accessLog(settings.accessLog)
             var proposal = shared.propose(
-                settings, servers: loaded.servers, answers: loaded.answers, accessLog: access?.sink)
+                settings, servers: loaded.servers, security: loaded.security.security, answers: loaded.answers,
+                accessLog: access?.sink)
             try Loading.openListeners(of: &proposal, shared, inherited: inherited)
             let opened = proposal.opened
             guard state.withLock({ !$0.isOver }) else { return }
@@ -131,11 +140,15 @@ final class Reloader: Sendable {
         _ report: AdoptionReport
     ) {
         let (before, old, answersBefore) = state.withLock { ($0.effective, $0.settings, $0.answers) }
+        let securityBefore = state.withLock { $0.security }
         log.setLevel(Loading.level(settings))
         for key in Self.fixed(old, settings) {
             log.say(.warning, "'\(key)' takes effect with the next start, not by a reload")
         }
         var changes = before.changes(to: loaded.effective, except: Self.fixedKeys)
+        if !loaded.security.isSame(as: securityBefore) {
+            changes.append("global: the files of TLS, or their rules, are others")
+        }
         if answersBefore != loaded.answers { changes.append("global: the bodies in error-folder are others") }
         for line in changes { log.say(.info, line) }
         for listener in opened { log.say(.info, listener.announcement) }
@@ -154,12 +167,17 @@ final class Reloader: Sendable {
             state.settings = settings
             state.effective = loaded.effective
             state.answers = loaded.answers
+            state.security = loaded.security
             if let former = state.access, former !== access {
                 state.former.removeAll { $0.writer == nil }
                 state.former.append(WeakWriter(writer: former))
             }
             state.access = access
         }
+        if !loaded.security.isSame(as: securityBefore) {
+            tell(loaded.security.certificates, but: securityBefore.certificates)
+        }
+        shared.noteCertificates(loaded.security.certificates.map(\.told))
         notifier.reloaded("reloaded")
         finish()
     }
@@ -187,6 +205,73 @@ final class Reloader: Sendable {
     private static func fixed(_ old: Settings, _ new: Settings) -> [String] {
         let isChanged = [old.threads != new.threads, old.pidFile != new.pidFile, old.user != new.user]
         return zip(fixedKeys, isChanged).filter(\.1).map(\.0)
+    }
+
+    // MARK: Certificates
+
+    /// Looks at the files of TLS from now on, as often as the configuration says.
+    func watchCertificates() {
+        queue.async { self.warnOfExpiry() }
+        waitForCertificates()
+    }
+
+    private func waitForCertificates() {
+        let every = settings.certificateCheck
+        // Where it is never, a reload may say otherwise.
+        let wait = every == .zero ? Duration.seconds(60) : max(every, .milliseconds(100))
+        queue.asyncAfter(deadline: .now() + .milliseconds(Int(wait / .milliseconds(1)))) {
+            if every != .zero { self.lookAtCertificates() }
+            if self.state.withLock({ !$0.isOver }) { self.waitForCertificates() }
+        }
+    }
+
+    /// Takes up what has changed, or keeps everything as it is.
+    private func lookAtCertificates() {
+        let (settings, before, isBusy) = state.withLock { ($0.settings, $0.security, $0.isBusy) }
+        warnOfExpiry()
+        // A reload that is under way looks by itself.
+        guard !isBusy, before.marks.contains(where: { $0.now != $0 }) else { return }
+        var mistakes = ""
+        let loaded = SecurityFiles.load(settings, before: before, tickets: Loading.tickets, mistakes: &mistakes)
+        guard mistakes.isEmpty else {
+            // The next try is for files that have changed again.
+            state.withLock { $0.security.marks = loaded.marks }
+            shared.noteCertificateLoad(false)
+            for line in Loading.lines(mistakes) { log.say(.error, line) }
+            return log.say(.error, "changed certificates are refused; those before stay in use")
+        }
+        state.withLock { $0.security = loaded }
+        shared.noteCertificateLoad(true)
+        guard !loaded.isSame(as: before) else {
+            return log.say(.info, "the files of TLS have been touched; what is in them is in use already")
+        }
+        shared.secure(loaded.security)
+        shared.noteCertificates(loaded.certificates.map(\.told))
+        log.say(.info, "the files of TLS have changed, and are in use")
+        tell(loaded.certificates, but: before.certificates)
+    }
+
+    /// Says which certificates there are, but those that there were.
+    private func tell(_ certificates: [TLSCertificate], but before: [TLSCertificate]) {
+        for certificate in certificates where !before.contains(certificate) { log.say(.info, certificate.announcement) }
+        warnOfExpiry()
+    }
+
+    /// Certificates that end soon are told once a day.
+    private func warnOfExpiry() {
+        let now = Machine.wallTime
+        let soon = state.withLock { state -> [TLSCertificate] in
+            guard
+                state.warnedAt.map({ now - $0 >= 86_400 || now < $0 }) ?? true
+                    || state.warnedOf != state.security.serials
+            else { return [] }
+            (state.warnedAt, state.warnedOf) = (now, state.security.serials)
+            return state.security.certificates
+        }
+        for certificate in soon {
+            guard let text = certificate.warning(now: now) else { continue }
+            log.say(Double(certificate.expiry) < now ? .error : .warning, text)
+        }
     }
 
     private static func milliseconds(_ duration: Duration) -> String {

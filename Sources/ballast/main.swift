@@ -53,7 +53,10 @@ do throws(Command.Mistake) {
     case .help: File.write(Command.helpText, to: 1)
     case .version: File.write(Version.text, to: 1)
     case .test(let origin):
-        _ = ready(origin)
+        for certificate in ready(origin).security.certificates {
+            guard let text = certificate.warning(now: Machine.wallTime) else { continue }
+            File.write("warning: \(text)\n", to: 2)
+        }
         File.write("the configuration is valid\n", to: 1)
     case .dump(let origin): File.write(ready(origin).effective.dump, to: 1)
     case .signal(let request, let origin): ask(request, origin)

@@ -18,8 +18,8 @@ final class HTTPCheck: HealthCheck {
     private var head = MessageHead()
 
     /// - Parameter expected: statuses that pass.
-    init(_ socket: SocketID, method: String, path: String, host: [UInt8], expected: StatusSet) {
-        wire = Wire(socket)
+    init(_ stream: Stream, method: String, path: String, host: [UInt8], expected: StatusSet) {
+        wire = Wire(stream)
         self.expected = expected
         request =
             Array("\(method) \(path) HTTP/1.1\r\nHost: ".utf8) + host
@@ -31,7 +31,9 @@ final class HTTPCheck: HealthCheck {
         wire.stream.note(readiness)
         if !hasSent {
             if wire.stream.hasFailed { return .failed("connection refused") }
-            guard wire.stream.maySend else { return nil }
+            guard wire.stream.maySend || wire.stream.tls != nil else { return nil }
+            let (result, isDone) = wire.stream.handshakeForCheck()
+            guard isDone, wire.stream.maySend else { return result }
             let request = request
             wire.outputBlock(loop).append { $0.put(request.span) }
             hasSent = true
@@ -48,6 +50,7 @@ final class HTTPCheck: HealthCheck {
     private func read(_ loop: LoopContext) -> CheckResult? {
         while wire.stream.mayRead {
             switch wire.receive(loop) {
+            case .moved(0): return .failed("too much comes that is no answer")
             case .moved: if let result = parse() { return result }
             case .wouldBlock: return nil
             case .ended: return .failed("the connection closed without an answer")

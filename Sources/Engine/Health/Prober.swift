@@ -118,7 +118,12 @@ final class Probe {
         startedAt = worker.now
         do throws(SystemError) {
             let socket = try worker.network.connect(to: server.shared.endpoint)
-            check = backend.plan.makeCheck(of: server.shared, on: socket)
+            let tls = backend.makeSession(with: server, on: socket, worker.network)
+            guard tls != nil || server.shared.secureName == nil else {
+                worker.network.close(socket, resetting: true)
+                throw SystemError.secured
+            }
+            check = backend.plan.makeCheck(of: server.shared, on: socket, tls: tls)
             if let token = worker.prober?.began(self) {
                 checkToken = token
                 try worker.network.watch(socket, token: token)
@@ -157,6 +162,9 @@ final class Probe {
         let time = took < .milliseconds(1) ? "under 1 ms" : "\(Int(took / .milliseconds(1))) ms"
         let text = hasPassed ? "\(result.text) in \(time)" : result.text
         let note = CheckNote(hasPassed: hasPassed, text: text, took: took, at: worker.now)
+        if server.shared.secureName != nil, hasPassed || result.failure != nil {
+            server.shared.noteHandshake(result.failure, of: backend.name, worker.log)
+        }
         let aftermath = backend.shared.backend.recordCheck(
             of: server.number, result.verdict, note, lastByte: server.shared.lastByte)
         worker.carryOut(aftermath, backend.shared, reason: text)

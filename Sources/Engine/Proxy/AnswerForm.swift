@@ -26,7 +26,7 @@ public enum AnswerForm: String, CaseIterable, Sendable {
             if ByteScan.equal(bytes, field.name, ignoringCaseOf: "Accept") {
                 likings.note(bytes, field.value)
             } else if ByteScan.equal(bytes, field.name, ignoringCaseOf: "Content-Type") {
-                let type = Self.mediaType(bytes, field.value)
+                let type = Quality.word(bytes, field.value)
                 bringsJSON = ByteScan.equal(bytes, type, ignoringCaseOf: "application/json")
             }
         }
@@ -37,13 +37,6 @@ public enum AnswerForm: String, CaseIterable, Sendable {
             best = likings.of(form)
             self = form
         }
-    }
-
-    /// `value` up to its parameters.
-    fileprivate static func mediaType(_ bytes: Span<UInt8>, _ value: ByteRange) -> ByteRange {
-        var end = value.start
-        while end < value.end, bytes[end] != UInt8(ascii: ";") { end += 1 }
-        return ByteScan.trimmed(bytes, ByteRange(start: value.start, count: end - value.start))
     }
 }
 
@@ -73,8 +66,8 @@ private struct Likings {
 
     private mutating func noteRange(_ bytes: Span<UInt8>, _ element: ByteRange) {
         guard !element.isEmpty else { return }
-        let type = AnswerForm.mediaType(bytes, element)
-        let quality = Self.quality(bytes, ByteRange(start: type.end, count: element.end - type.end))
+        let type = Quality.word(bytes, element)
+        let quality = Quality.of(element, after: type, bytes)
         func isType(_ name: StaticString) -> Bool { ByteScan.equal(bytes, type, ignoringCaseOf: name) }
         // Who reads an event stream reads the errors of the same service.
         if isType("application/json") || isType("text/event-stream") {
@@ -90,28 +83,5 @@ private struct Likings {
         } else if isType("*/*") {
             any = quality
         }
-    }
-
-    /// `;q=0.5` among the parameters; 1000 where there is none, or none that is valid.
-    private static func quality(_ bytes: Span<UInt8>, _ parameters: ByteRange) -> Int {
-        var index = parameters.start
-        while index + 2 < parameters.end {
-            let isStart = bytes[index] == UInt8(ascii: ";") || ByteScan.isBlank(bytes[index])
-            guard isStart, bytes[index + 1] | 0x20 == UInt8(ascii: "q"), bytes[index + 2] == UInt8(ascii: "=") else {
-                index += 1
-                continue
-            }
-            var value = 0
-            var scale = 1000
-            for position in (index + 3)..<parameters.end {
-                let digit = bytes[position] &- 0x30
-                if bytes[position] == UInt8(ascii: ".") { continue }
-                guard digit < 10, scale > 0 else { break }
-                value += Int(digit) * scale
-                scale /= 10
-            }
-            return min(value, 1000)
-        }
-        return 1000
     }
 }

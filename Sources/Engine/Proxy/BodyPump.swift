@@ -21,7 +21,7 @@ enum Flow: Equatable {
 
 /// One direction of an exchange.
 struct BodyPump {
-    private var coder: BodyCoder
+    var coder: BodyCoder
     /// Bytes that the sink took, framing and heads before the body included.
     private(set) var sent = 0
     /// Where bytes are kept that may have to be sent again; nil keeps none.
@@ -29,13 +29,15 @@ struct BodyPump {
     /// How much of the kept bytes this attempt has sent again; nil while it sends none again.
     private var resent: Int?
     /// Trailer fields as they came, lines and parts of lines: they leave when all of them are there.
-    private var trailers: [UInt8] = []
+    var trailers: [UInt8] = []
     /// Which of them leave.
     var trailerRule = TrailerFields.Rule()
     /// Everything has left but the trailer section.
-    private var isEndPending = false
+    var isEndPending = false
     /// Counts events, where the body is a stream of them.
     var events: EventCounter?
+    /// Compresses the body on its way.
+    var deflater: Deflater?
 
     /// - Parameters:
     ///   - framing: how the body arrives.
@@ -87,6 +89,7 @@ struct BodyPump {
         replay = nil
         resent = nil
         if !trailers.isEmpty { trailers = [] }
+        deflater = nil
     }
 
     // MARK: Moving
@@ -106,7 +109,11 @@ struct BodyPump {
             case .ended:
                 guard endsAtClose, !isSourceDone else { return .sourceEnded }
                 coder.sourceClosed()
-                if coder.isChunkedOut { sink.outputBlock(loop).append { coder.writeEnd(to: &$0) } }
+                if deflater != nil {
+                    isEndPending = true
+                } else if coder.isChunkedOut {
+                    sink.outputBlock(loop).append { coder.writeEnd(to: &$0) }
+                }
             }
         }
     }
@@ -142,6 +149,11 @@ struct BodyPump {
             sink.releaseOutput(loop)
             return 0
         }
+        if let deflater {
+            try compress(&wire, with: deflater, into: sink.outputBlock(loop), loop)
+            sink.releaseOutput(loop)
+            return 0
+        }
         guard !isEndPending else {
             writeTrailers(into: sink.outputBlock(loop))
             return 0
@@ -172,13 +184,13 @@ struct BodyPump {
     }
 
     /// What follows the last byte of data, now or when there is room for it.
-    private mutating func writeEnd(into output: Buffer) {
+    mutating func writeEnd(into output: Buffer) {
         isEndPending = !trailers.isEmpty
         if !isEndPending { output.append { coder.writeEnd(to: &$0) } }
     }
 
     /// Ends a chunked body with its trailer section, if there is room for all of it: `trailers-limit` is far less than a block.
-    private mutating func writeTrailers(into output: Buffer) {
+    mutating func writeTrailers(into output: Buffer) {
         guard output.freeCount > 2 * trailers.count + BodyCoder.reserve else { return }
         let (section, rule) = (trailers, trailerRule)
         output.append { target in

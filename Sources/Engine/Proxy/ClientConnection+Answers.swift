@@ -55,6 +55,7 @@ extension ClientConnection {
             countUnstarted(.replied(failure), status: failure.status, id: context.requestID)
         }
         releaseDriver()
+        context.strictTransport = strictTransport
         Replies.write(failure, worker.plan.traffic.answers, context, to: wire.outputBlock(worker.loop))
         closeAfterAnswer()
     }
@@ -69,11 +70,31 @@ extension ClientConnection {
         countUnstarted(.answered, status: 200, id: context.requestID)
         wire.consume(head.byteCount, worker.loop)
         releaseDriver()
+        context.strictTransport = strictTransport
         Replies.writeOptions(context, to: wire.outputBlock(worker.loop))
         if keeps, sendOutput() { startNextHead() } else { closeAfterAnswer() }
     }
 
     // MARK: Ends
+
+    /// Lets what is under way be the last of this connection, and closes it if nothing is.
+    func windDown() {
+        // Bytes that wait in the socket are a request.
+        guard isIdle, !worker.network.hasInput(wire.stream.socket) else { return }
+        if worker.now - awaitsHeadSince < Self.grace { setAlarm(Self.grace) } else { close() }
+    }
+
+    /// Ends at once whatever is under way: ballast is stopping now.
+    func abort() {
+        switch state {
+        case .exchanging: driver?.abort()
+        // An answer whose end the client has not taken yet.
+        case .closing where wire.hasOutput && !listener.isStats: worker.metrics.process.add(.cutAtStop)
+        case .closing, .proxyHeader, .handshake, .head, .composing, .answering, .draining, .lingering: break
+        }
+        // Whatever of that answer the socket took is on its way; nothing is waited for.
+        if !isClosed { close() }
+    }
 
     /// Closes a connection on which nothing was asked, or nothing any more.
     func closeIdle() {
@@ -108,10 +129,16 @@ extension ClientConnection {
             return
         }
         // A close with unread bytes is a reset, and a reset may overtake the answer (RFC 9112, 9.6).
-        worker.network.finishSending(wire.stream.socket)
+        startLingering()
+    }
+
+    func startLingering() {
+        guard wire.stream.finishSending(on: worker.network) else { return }
         state = .lingering
         setAlarm(Self.lingerTime)
         wire.discardInput(worker.loop)
+        // Of TLS too, bytes are read over: nothing can be answered any more, a change of keys neither.
+        wire.expose(worker.loop)
         linger()
     }
 

@@ -12,6 +12,8 @@ final class ClientConnection {
     enum State {
         /// A header of the PROXY protocol is awaited.
         case proxyHeader
+        /// The connection is being secured.
+        case handshake
         /// Between requests, or within a head.
         case head
         case exchanging
@@ -38,6 +40,10 @@ final class ClientConnection {
     var isTurnedAway = false
     /// Its peer, or whose connection a PROXY header says that it is.
     private(set) var identity: ClientIdentity
+    /// What the client's certificate says, where it was verified.
+    var certificate: CertificateFields?
+    /// It stands in line for the next step of its handshake.
+    var isInLine = false
     /// The proxy that brought it cannot name it.
     private var isUnknown = false
     var wire: Wire
@@ -57,7 +63,7 @@ final class ClientConnection {
     private static let drainLimit = 64 << 10
     private static let drainTime = Duration.seconds(1)
     /// How long a client that has just connected, or was just answered, may take to ask once more when ballast stops.
-    private static let grace = Duration.seconds(1)
+    static let grace = Duration.seconds(1)
 
     init(
         token: Token, socket: SocketID, peer: Endpoint, listener: Listener, worker: Worker
@@ -67,12 +73,17 @@ final class ClientConnection {
         listenerMetrics = listener.metrics
         listenerClients = listener.shared.clients
         self.worker = worker
-        wire = Wire(socket)
+        wire = Wire(Stream(socket))
         awaitsHeadSince = worker.now
         requestBegan = worker.now
         let traffic = worker.plan.traffic
         identity = traffic.identity(of: peer)
-        if traffic.expectsProxyHeader(from: identity, on: listener.settings) { state = .proxyHeader }
+        identity.isSecure = listener.settings.isSecure
+        if traffic.expectsProxyHeader(from: identity, on: listener.settings) {
+            state = .proxyHeader
+        } else if identity.isSecure {
+            state = .handshake
+        }
         setAlarm(traffic.timeoutHead)
     }
 
@@ -82,6 +93,7 @@ final class ClientConnection {
         // Empty lines before a request are nothing (RFC 9112, 2.2).
         case .head: !parser.hasBegun && (driver != nil || wire.inputCount == 0)
         case .proxyHeader: wire.inputCount == 0
+        case .handshake: wire.inputCount == 0 && wire.stream.tls == nil
         case .exchanging, .composing, .answering, .draining, .closing, .lingering: false
         }
     }
@@ -92,7 +104,7 @@ final class ClientConnection {
     /// It has not sent a whole head since its last answer, or at all.
     var isAwaitingHead: Bool {
         switch state {
-        case .proxyHeader, .head: true
+        case .proxyHeader, .handshake, .head: true
         case .exchanging, .composing, .answering, .draining, .closing, .lingering: false
         }
     }
@@ -114,7 +126,14 @@ final class ClientConnection {
 
     /// Goes by other rules for who is trusted.
     func identify(_ traffic: TrafficRules) {
-        if !isUnknown { identity = traffic.identity(of: identity.ip) }
+        if !isUnknown { know(traffic.identity(of: identity.ip)) }
+    }
+
+    /// Its peer is this one.
+    private func know(_ identity: ClientIdentity) {
+        let isSecure = self.identity.isSecure
+        self.identity = identity
+        self.identity.isSecure = isSecure
     }
 
     // MARK: Events
@@ -133,6 +152,9 @@ final class ClientConnection {
     func advance() {
         switch state {
         case .proxyHeader: readProxyHeader()
+        // Before its first byte there is nothing to answer.
+        case .handshake:
+            if wire.stream.tls != nil || wire.stream.mayRead || wire.inputCount > 0 { shakeLater() }
         case .head: readHead()
         case .exchanging: driver?.clientIsReady([.readable])
         case .draining: drain()
@@ -148,6 +170,8 @@ final class ClientConnection {
         guard alarm.isDue(time, now: worker.now, token: token, in: &worker.timers) else { return }
         switch state {
         case .proxyHeader: closeIdle()
+        case .handshake where isIdle: closeIdle()
+        case .handshake: expireHandshake()
         case .head where isIdle: closeIdle()
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
@@ -187,16 +211,20 @@ final class ClientConnection {
             // Nobody knows who it is: it is not trusted as the proxy is that brought it.
             case .unknown:
                 isUnknown = true
-                identity = ClientIdentity(identity.ip, isTrusted: false)
-            case .client(let source): identity = worker.plan.traffic.identity(of: source)
+                know(ClientIdentity(identity.ip, isTrusted: false))
+            case .client(let source): know(worker.plan.traffic.identity(of: source))
             }
         } catch {
-            worker.warnOfHeader(identity.text, listener.settings.text)
-            return refuse(.badRequest(.malformedProxyHeader))
+            worker.warn(
+                .proxyHeader,
+                "\(listener.settings.text): \(identity.text) did not begin its connection with a header of the PROXY "
+                    + "protocol")
+            // Nobody could read an answer before the handshake.
+            return identity.isSecure ? close() : refuse(.badRequest(.malformedProxyHeader))
         }
-        state = .head
+        state = identity.isSecure ? .handshake : .head
         if !listener.isStats { worker.admit(self) }
-        if !isClosed, case .head = state { readHead() }
+        if !isClosed { advance() }
     }
 
     private func readHead() {
@@ -210,7 +238,11 @@ final class ClientConnection {
                 return
             }
         }
-        guard wire.inputCount > 0 else { return }
+        guard wire.inputCount > 0 else {
+            // What has come so far was TLS's own.
+            if wire.stream.mayRead { worker.runLater(token) }
+            return
+        }
         parseHead()
     }
 
@@ -239,6 +271,10 @@ final class ClientConnection {
                 return
             }
         } catch {
+            if error == .unexpectedTLS {
+                worker.warn(
+                    .unexpectedTLS, "\(listener.settings.text): \(identity.text) speaks TLS to a port without it")
+            }
             refuse(.badRequest(error))
             return
         }
@@ -251,8 +287,12 @@ final class ClientConnection {
             return
         }
         // What is meant for a secured connection must have come over one (RFC 9110, 7.4); of a trusted proxy that is known.
-        if driver.requestHead.hasSecureScheme, !identity.isTrusted {
+        if driver.requestHead.hasSecureScheme, !identity.isTrusted, !identity.isSecure {
             refuse(.badRequest(.misdirected), isHeadWhole: true)
+            return
+        }
+        if identity.isSecure, isForOtherHost(driver.requestHead, input) {
+            refuse(.badRequest(.otherHost), isHeadWhole: true)
             return
         }
         guard !hasLeft else {
@@ -261,6 +301,7 @@ final class ClientConnection {
             close()
             return
         }
+        if listener.settings.redirectsToHTTPS { return redirect(driver.requestHead, input) }
         if driver.requestHead.maxForwards == 0 {
             answerOptions(driver.requestHead)
             return
@@ -323,25 +364,6 @@ final class ClientConnection {
             if wire.stream.mayRead { worker.runLater(token) }
         case .needsInput, .blocked, .again, .sourceEnded, .sourceFailed, .sinkFailed, .malformed: closeAfterAnswer()
         }
-    }
-
-    /// Lets what is under way be the last of this connection, and closes it if nothing is.
-    func windDown() {
-        // Bytes that wait in the socket are a request.
-        guard isIdle, !worker.network.hasInput(wire.stream.socket) else { return }
-        if worker.now - awaitsHeadSince < Self.grace { setAlarm(Self.grace) } else { close() }
-    }
-
-    /// Ends at once whatever is under way: ballast is stopping now.
-    func abort() {
-        switch state {
-        case .exchanging: driver?.abort()
-        // An answer whose end the client has not taken yet.
-        case .closing where wire.hasOutput && !listener.isStats: worker.metrics.process.add(.cutAtStop)
-        case .closing, .proxyHeader, .head, .composing, .answering, .draining, .lingering: break
-        }
-        // Whatever of that answer the socket took is on its way; nothing is waited for.
-        if !isClosed { close() }
     }
 
     func releaseDriver() {

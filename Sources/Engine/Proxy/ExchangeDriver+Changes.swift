@@ -9,6 +9,7 @@ extension ExchangeDriver {
     /// Whether anything is special about the request whose head was taken.
     func needsChanges(_ client: ClientConnection) -> Bool {
         client.identity.isTrusted || plan.changesRequests || requestHead.connection.contains(.upgrade)
+            || client.certificate != nil
     }
 
     /// Of a tunnel too: only a request that was offered a protocol, which is a change, becomes one.
@@ -36,6 +37,7 @@ extension ExchangeDriver {
         }
         changes.client = forwardedClient?.address
         changes.edits = plan.requestEdits
+        if let certificate = client.certificate { changes.certificate = certificate.lines }
     }
 
     /// Who asks.
@@ -44,7 +46,7 @@ extension ExchangeDriver {
     /// What values of fields speak of.
     func fieldValues(for edits: FieldEdits) -> FieldValues {
         guard edits.needsValues else { return FieldValues() }
-        let isSecure = requestHead.hasSecureScheme || saysHTTPS
+        let isSecure = requestHead.hasSecureScheme || client?.identity.isSecure == true || saysHTTPS
         return FieldValues(
             client: effectiveClient?.address ?? [], requestID: requestIDBytes,
             server: Array((slotServer?.shared.name ?? "").utf8),

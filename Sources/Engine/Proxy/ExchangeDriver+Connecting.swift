@@ -27,7 +27,7 @@ extension ExchangeDriver {
 
     private func connect(_ target: WorkerServer) -> Exchange.Event? {
         do throws(SystemError) {
-            let connection = try worker.connect(target, keepFor: plan.settings.poolIdle)
+            let connection = try worker.connect(target, of: backend, keepFor: plan.settings.poolIdle)
             connection.driver = self
             server = connection
             return nil

@@ -59,12 +59,10 @@ extension ExchangeDriver {
         if responseFlow == .again { worker.runLater(server.token) }
         // Who has finished sending may still read (RFC 9293, 3.6).
         if requestFlow == .done, !hasFinishedRequest, !isRequestBroken {
-            hasFinishedRequest = true
-            worker.network.finishSending(server.wire.stream.socket)
+            hasFinishedRequest = server.wire.stream.finishSending(on: worker.network)
         }
         if responseFlow == .done, !hasFinishedResponse {
-            hasFinishedResponse = true
-            worker.network.finishSending(client.wire.stream.socket)
+            hasFinishedResponse = client.wire.stream.finishSending(on: worker.network)
         }
     }
 

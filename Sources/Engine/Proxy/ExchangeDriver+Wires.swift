@@ -96,7 +96,7 @@ extension ExchangeDriver {
         case .sinkFailed:
             // The server has stopped reading. It may have answered first: its answer, or its end, is told by reading. Where
             // there is neither, the system had no room for what was to be sent, and no event will come.
-            guard worker.network.hasInput(server.wire.stream.socket) else {
+            guard server.wire.stream.mayRead || worker.network.hasInput(server.wire.stream.socket) else {
                 serverFailed(.reset)
                 return
             }
@@ -198,7 +198,8 @@ extension ExchangeDriver {
     func forwardHead() {
         guard let server, let client else { return }
         let framing = BodyFraming(response: responseHead, to: requestHead.method)
-        leavingFraming = leaving(framing)
+        coding = chooseCoding(server)
+        leavingFraming = coding == .gzip ? .chunked : leaving(framing)
         keepsClient =
             client.mayPersist && Persistence.isKept(after: requestHead) && leavingFraming != .untilClose
             && isBodyCertain
@@ -208,6 +209,8 @@ extension ExchangeDriver {
         responsePump = BodyPump(framing, leaving: leavingFraming, chunks: plan.traffic.chunkLimits)
         if framing == .chunked { responsePump.trailerRule = plan.responseTrailers }
         if responseHead.isEventStream { responsePump.events = EventCounter() }
+        if coding == .gzip { responsePump.deflater = deflater }
+        deflater = nil
         times.headArrived = true
         pumpBody(server)
     }
@@ -215,8 +218,12 @@ extension ExchangeDriver {
     /// Writes the head that stands at the front of the server's input for the client.
     func writeResponseHead(framing: BodyFraming, connection: Forwarding.Connection) {
         guard let input = server?.wire.input, let client else { return }
-        let changes = plan.responseEdits.map {
-            Forwarding.ResponseChanges($0, fieldValues(for: $0), servedBy: $0.writesOwn ? servedBy : nil)
+        let edits = client.identity.isSecure ? plan.secureResponseEdits : plan.responseEdits
+        var changes: Forwarding.ResponseChanges?
+        if edits != nil || coding != .untouched {
+            changes = Forwarding.ResponseChanges(
+                edits, edits.map { fieldValues(for: $0) } ?? FieldValues(),
+                servedBy: edits?.writesOwn == true ? servedBy : nil, coding: coding)
         }
         let output = client.wire.outputBlock(worker.loop)
         let date = worker.date
@@ -230,6 +237,23 @@ extension ExchangeDriver {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether the response is compressed: where it may be, and where there is memory for it.
+    private func chooseCoding(_ server: ServerConnection) -> Forwarding.ResponseChanges.Coding {
+        guard let rules = plan.compression, let input = server.wire.input, let requestBytes else { return .untouched }
+        let verdict = requestBytes.withBytes { request in
+            input.withBytes { ContentCoding.verdict(responseHead, $0, to: requestHead, request, rules) }
+        }
+        switch verdict {
+        case .asItIs: return .untouched
+        case .variesOnly: return .negotiated
+        case .wasGzip: return .weakened
+        case .gzip:
+            deflater = Deflater(level: rules.level, budget: plan.traffic.compressBudget)
+            if deflater == nil { worker.metrics.limits.add(.compressMemory) }
+            return deflater == nil ? .negotiated : .gzip
         }
     }
 
@@ -288,7 +312,8 @@ extension ExchangeDriver {
             if case .responding = machine.state { pumpResponse() } else { flushClient() }
         }
         guard self.client === client, machine.disposition == nil else { return }
-        if readiness.contains(.readable), !requestPump.isSourceDone { pumpRequest() }
+        // Of TLS, room to write may be what a read has waited for.
+        if readiness.contains(.readable) || client.wire.stream.mayRead, !requestPump.isSourceDone { pumpRequest() }
     }
 
     /// Sends interim heads, which go ahead of any body.

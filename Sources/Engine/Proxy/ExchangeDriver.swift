@@ -55,6 +55,9 @@ final class ExchangeDriver {
     var hasFinishedRequest = false
     var hasFinishedResponse = false
     var leavingFraming = BodyFraming.none
+    /// What is done about the response's coding, and with what.
+    var coding = Forwarding.ResponseChanges.Coding.untouched
+    var deflater: Deflater?
     /// What the client is waited for.
     var requestFlow = Flow.done
     var responseFlow = Flow.done
@@ -88,6 +91,7 @@ final class ExchangeDriver {
         requestFlow = .blocked
         responseFlow = .done
         keepsClient = false
+        coding = .untouched
         var failure = findBackend(client.listener)
         plan = backend?.plan ?? worker.plan.backends[0]
         let traffic = plan.traffic
@@ -218,7 +222,10 @@ final class ExchangeDriver {
     }
 
     /// The response has begun, and the client has not got a byte of it.
-    private var isUnseen: Bool { times.headArrived && !isTunnel && responsePump.sent == 0 && !hasInterim }
+    private var isUnseen: Bool {
+        times.headArrived && !isTunnel && responsePump.sent == 0 && !hasInterim
+            && client?.wire.stream.hasBegunRecord != true
+    }
 
     func closeServer() {
         if connectAlarm.deadline != nil { connectAlarm.set(nil, token: token, in: &worker.timers) }
@@ -232,9 +239,11 @@ final class ExchangeDriver {
         if isTunnel { return finishTunnel() }
         if let server {
             let keepAlive = responseHead.keepAliveSeconds
+            if server.wire.stream.tls != nil, server.wire.stream.mayRead { _ = server.isQuiet(worker) }
             let isKept =
                 machine.hasRequestEnded && !isRequestBroken && !requestPump.isResending && !responsePump.endsAtClose
                 && Persistence.isKept(after: responseHead) && server.isClean && keepAlive != 0
+                && server.isSecured(under: backend?.context)
             if isKept {
                 // One second less than the server says: its clock runs while the answer travels.
                 if let keepAlive { server.keepFor = min(server.keepFor, .seconds(max(keepAlive - 1, 0))) }
@@ -257,6 +266,7 @@ final class ExchangeDriver {
         var context = Replies.Context(date: worker.date, connection: connectionField(keeps), retryAfter: retryAfter)
         requestBytes?.withBytes { context.fit(requestHead, $0) }
         context.requestID = requestIDBytes
+        context.strictTransport = client.strictTransport
         Replies.write(failure, plan.traffic.answers, context, to: client.wire.outputBlock(worker.loop))
         let rest = requestPump.isSourceDone ? nil : requestPump
         end(.replied(failure), status: failure.status, verdict(failure))

@@ -22,7 +22,7 @@ extension LimitCounter {
         case .badRequest(let error): self.init(error, isResponse: false)
         case .badResponse(let error): self.init(error, isResponse: true)
         // Which of the two limits of a client's address it was is counted where it is known.
-        case .clientLimit, .connect, .reset, .noServer, .noRoute, .shutdown: return nil
+        case .clientLimit, .connect, .upstreamTLS, .reset, .noServer, .noRoute, .shutdown: return nil
         }
     }
 
@@ -42,7 +42,7 @@ extension LimitCounter {
             .missingHost, .malformedHost, .unknownExpectation, .malformedContentLength,
             .contentLengthWithTransferEncoding, .malformedTransferEncoding, .unknownTransferCoding,
             .transferEncodingInOldVersion, .malformedChunk, .malformedStatusLine, .unexpectedSwitch,
-            .malformedProxyHeader, .unexpectedProxyHeader:
+            .malformedProxyHeader, .unexpectedProxyHeader, .plainHTTP, .unexpectedTLS, .otherHost:
             return nil
         }
     }

@@ -2,40 +2,16 @@
 // larger than its limit, or than what all bodies may take together, is not kept.
 import EventLoop
 import HTTP
-import Synchronization
-
-/// `replay-memory`: bytes of all kept bodies of all workers.
-public final class ReplayBudget: Sendable {
-    private let limit: Atomic<Int>
-    private let used = Atomic<Int>(0)
-
-    public init(limit: Int) { self.limit = Atomic(limit) }
-
-    /// Changes the limit. What is taken already stays.
-    func setLimit(_ limit: Int) { self.limit.store(limit, ordering: .relaxed) }
-
-    func take(_ count: Int) -> Bool {
-        let now = used.wrappingAdd(count, ordering: .relaxed).newValue
-        if now <= limit.load(ordering: .relaxed) { return true }
-        give(count)
-        return false
-    }
-
-    func give(_ count: Int) { used.wrappingSubtract(count, ordering: .relaxed) }
-
-    /// Bytes taken now.
-    public var taken: Int { used.load(ordering: .relaxed) }
-}
 
 /// One body's kept bytes, in blocks of its worker.
 final class ReplayBuffer {
     private(set) var count = 0
     private var blocks: [Buffer] = []
     private let limit: Int
-    private let budget: ReplayBudget
+    private let budget: MemoryBudget
     private let pool: BufferPool
 
-    init(limit: Int, budget: ReplayBudget, pool: BufferPool) {
+    init(limit: Int, budget: MemoryBudget, pool: BufferPool) {
         self.limit = limit
         self.budget = budget
         self.pool = pool

@@ -14,6 +14,8 @@ enum Replies {
         var isHead = false
         var form = AnswerForm.text
         var requestID: [UInt8] = []
+        /// Of an answer over TLS.
+        var strictTransport: String?
 
         /// Takes from a request what its answer depends on: of a head that was refused, as far as it is known.
         mutating func fit(_ head: borrowing MessageHead, _ bytes: Span<UInt8>) {
@@ -51,15 +53,34 @@ enum Replies {
         write("HTTP/1.1 200 OK\r\nAllow: \(allowed)\r\nContent-Length: 0\r\n", [], context, to: output)
     }
 
+    /// Sends the client elsewhere, with the same method and body (RFC 9110, 15.4.9).
+    static func writeRedirect(to location: [UInt8], _ context: Context, to output: Buffer) {
+        let head = "HTTP/1.1 308 Permanent Redirect\r\nContent-Length: 0\r\n"
+        output.append { target in
+            target.put(Array(head.utf8).span)
+            target.put("Location: ")
+            target.put(location.span)
+            target.put("\r\n")
+            writeEnd([], context, to: &target)
+        }
+    }
+
     private static func write(_ head: String, _ body: [UInt8], _ context: Context, to output: Buffer) {
         output.append { target in
             target.put(Array(head.utf8).span)
-            HeadWriter.field(.date, context.date.bytes.span, to: &target)
-            HeadWriter.field(.xRequestID, context.requestID.span, to: &target)
-            Forwarding.connection(context.connection, to: &target)
-            target.put("\r\n")
-            target.put(body.span)
+            writeEnd(body, context, to: &target)
         }
+    }
+
+    private static func writeEnd(_ body: [UInt8], _ context: Context, to target: inout OutputSpan<UInt8>) {
+        HeadWriter.field(.date, context.date.bytes.span, to: &target)
+        HeadWriter.field(.xRequestID, context.requestID.span, to: &target)
+        if let value = context.strictTransport {
+            target.put(Array("Strict-Transport-Security: \(value)\r\n".utf8).span)
+        }
+        Forwarding.connection(context.connection, to: &target)
+        target.put("\r\n")
+        target.put(body.span)
     }
 
     /// Reason phrases of RFC 9110, 15 for the statuses ballast makes.

@@ -59,6 +59,14 @@ struct Router: Sendable {
         return nil
     }
 
+    /// The host that a request is for, in lower case, without its port and without a dot at its end.
+    static func hostName(_ head: borrowing MessageHead, _ bytes: Span<UInt8>) -> [UInt8] {
+        let host = bytes.extracting(head.effectiveHost.indices)
+        var name: [UInt8] = []
+        for index in 0..<hostEnd(host) { name.append(lower(host[index])) }
+        return name
+    }
+
     private static func pathEnd(_ target: Span<UInt8>) -> Int {
         for index in target.indices where target[index] == UInt8(ascii: "?") { return index }
         return target.count

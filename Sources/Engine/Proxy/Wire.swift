@@ -13,10 +13,29 @@ struct Wire {
     /// Bytes that the system took to send, in all.
     private(set) var sent = 0
 
-    init(_ socket: SocketID) { stream = Stream(socket) }
+    init(_ stream: Stream) { self.stream = stream }
 
     var hasOutput: Bool { output != nil }
     var inputCount: Int { input?.count ?? 0 }
+
+    /// From here on its bytes are those of `session`, beginning with those that were read already.
+    mutating func secure(_ session: TLSSession, _ loop: borrowing LoopContext) {
+        var held: Buffer?
+        if let input {
+            // A copy of its own: the block is the pool's.
+            let copy = Buffer(capacity: input.count)
+            copy.append(input, input.count)
+            held = copy
+        }
+        discardInput(loop)
+        stream.secure(session, read: held)
+    }
+
+    /// Its bytes are those of the socket from now on; what was read is nothing.
+    mutating func expose(_ loop: borrowing LoopContext) {
+        discardInput(loop)
+        stream.expose()
+    }
 
     /// Reads once. What was read is at the end of `input`.
     mutating func receive(_ loop: borrowing LoopContext) -> Transfer {
@@ -104,7 +123,7 @@ struct Wire {
     mutating func close(resetting: Bool, _ loop: borrowing LoopContext) {
         discardInput(loop)
         discardOutput(loop)
-        loop.network.close(stream.socket, resetting: resetting)
+        stream.close(resetting: resetting, on: loop.network)
     }
 }
 

@@ -124,10 +124,12 @@ enum FieldParser {
             ByteScan.forEachElement(bytes, slot.value) {
                 if ByteScan.equal(bytes, $0, ignoringCaseOf: "trailers") { head.acceptsTrailers = true }
             }
-        case .other, .host, .expect, .date, .forwarded, .http2Settings, .idempotencyKey, .maxForwards,
+        case .other, .acceptRanges, .etag, .vary, .host, .expect, .date, .forwarded, .http2Settings, .idempotencyKey,
+            .maxForwards,
             .proxyAuthenticate,
             .proxyAuthorization,
             .proxyConnection, .te, .trailer, .upgrade, .via, .xForwardedFor, .xForwardedHost, .xForwardedProto,
+            .xClientCert,
             .xForwardedOther, .xRealIP, .xRequestID:
             break
         }

@@ -93,6 +93,8 @@ public struct RequestParser: Sendable {
         while index < bytes.count, ByteScan.isTokenByte(bytes[index]) { index += 1 }
         guard index - position <= Self.maximumMethod else { throw .methodTooLong }
         guard index < bytes.count else { return false }
+        // A handshake's record (RFC 8446, 5.1): nothing else has a reason to begin so.
+        if bytes[position] == 0x16 { throw .unexpectedTLS }
         guard bytes[index] == 0x20, index > position else { throw .malformedRequestLine }
         head.reset()
         head.methodName = ByteRange(start: position, count: index - position)

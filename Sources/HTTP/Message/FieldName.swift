@@ -3,19 +3,25 @@
 /// A field name ballast acts upon; every other name is `other`. Names compare without case (RFC 9110, 5.1).
 public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case other
-    case connection, contentLength, date, expect, forwarded, host, http2Settings, idempotencyKey, keepAlive, maxForwards
-    case proxyAuthenticate, proxyAuthorization, proxyConnection, te, trailer, transferEncoding, upgrade, via
+    case acceptRanges, connection, contentLength, date, etag, expect, forwarded, host, http2Settings, idempotencyKey,
+        keepAlive, maxForwards
+    case proxyAuthenticate, proxyAuthorization, proxyConnection, te, trailer, transferEncoding, upgrade, vary, via
     case xForwardedFor, xForwardedHost, xForwardedProto, xRealIP, xRequestID
     /// Any further name that begins with `X-Forwarded-`: servers believe Port, Prefix, Scheme and others too.
     case xForwardedOther
+    /// Any name that begins with `X-Client-Cert-`, with underscores too, which many servers read as hyphens: what a client's
+    /// certificate says, which ballast alone tells.
+    case xClientCert
 
     /// The name in the spelling ballast writes; empty for `other`.
     public var text: StaticString {
         switch self {
         case .other: ""
+        case .acceptRanges: "Accept-Ranges"
         case .connection: "Connection"
         case .contentLength: "Content-Length"
         case .date: "Date"
+        case .etag: "ETag"
         case .expect: "Expect"
         case .forwarded: "Forwarded"
         case .host: "Host"
@@ -30,6 +36,7 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .trailer: "Trailer"
         case .transferEncoding: "Transfer-Encoding"
         case .upgrade: "Upgrade"
+        case .vary: "Vary"
         case .via: "Via"
         case .xForwardedFor: "X-Forwarded-For"
         case .xForwardedHost: "X-Forwarded-Host"
@@ -37,6 +44,7 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case .xRealIP: "X-Real-IP"
         case .xRequestID: "X-Request-ID"
         case .xForwardedOther: "X-Forwarded-"
+        case .xClientCert: "X-Client-Cert-"
         }
     }
 
@@ -45,9 +53,24 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         let first = bytes[range.start] | 0x20
         let name = candidate(length: range.count, first: first)
         if name != .other, ByteScan.equal(bytes, range, ignoringCaseOf: name.text) { return name }
-        guard first == UInt8(ascii: "x"), range.count > 12 else { return .other }
-        let prefix = ByteRange(start: range.start, count: 12)
-        return ByteScan.equal(bytes, prefix, ignoringCaseOf: FieldName.xForwardedOther.text) ? .xForwardedOther : .other
+        guard first == UInt8(ascii: "x"), range.count >= 12 else { return .other }
+        let count = FieldName.xForwardedOther.text.utf8CodeUnitCount
+        let prefix = ByteRange(start: range.start, count: count)
+        if ByteScan.equal(bytes, prefix, ignoringCaseOf: FieldName.xForwardedOther.text) { return .xForwardedOther }
+        return isClientCertificate(bytes, range) ? .xClientCert : .other
+    }
+
+    private static let clientCertificate = Array("x-client-cert-".utf8)
+
+    private static func isClientCertificate(_ bytes: Span<UInt8>, _ range: ByteRange) -> Bool {
+        guard range.count >= clientCertificate.count, bytes[range.start + 2] | 0x20 == UInt8(ascii: "c") else {
+            return false
+        }
+        for (offset, wanted) in clientCertificate.enumerated() {
+            let byte = ByteScan.lowercased(bytes[range.start + offset])
+            guard byte == wanted || byte == UInt8(ascii: "_") && wanted == UInt8(ascii: "-") else { return false }
+        }
+        return true
     }
 
     private static func candidate(length: Int, first: UInt8) -> FieldName {
@@ -56,6 +79,9 @@ public enum FieldName: UInt8, CaseIterable, Sendable, BitwiseCopyable {
         case (3, UInt8(ascii: "v")): .via
         case (4, UInt8(ascii: "h")): .host
         case (4, UInt8(ascii: "d")): .date
+        case (4, UInt8(ascii: "e")): .etag
+        case (4, UInt8(ascii: "v")): .vary
+        case (13, UInt8(ascii: "a")): .acceptRanges
         case (6, UInt8(ascii: "e")): .expect
         case (7, UInt8(ascii: "u")): .upgrade
         case (7, UInt8(ascii: "t")): .trailer
@@ -92,7 +118,7 @@ public struct FieldNameList: Sendable {
         for name in self.names {
             let found = FieldName.classify(name.span, ByteRange(start: 0, count: name.count))
             // One of many is not all of them.
-            if found != .xForwardedOther { known.formUnion(FieldNames(found)) }
+            if found != .xForwardedOther, found != .xClientCert { known.formUnion(FieldNames(found)) }
         }
         known.remove(FieldNames(.other))
         self.known = known

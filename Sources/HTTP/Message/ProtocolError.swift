@@ -14,6 +14,8 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
     case malformedStatusLine, unexpectedSwitch, tooManyInterimResponses
     /// Of a connection, not of a message.
     case malformedProxyHeader, unexpectedProxyHeader
+    /// Of a connection with TLS, or without.
+    case plainHTTP, unexpectedTLS, otherHost
 
     /// Status of the answer to a client (`configuration`: answers of ballast's own).
     public var status: Int {
@@ -23,7 +25,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .unsupportedVersion: 505
         case .methodNotAllowed: 405
         case .bodyTooLarge: 413
-        case .misdirected: 421
+        case .misdirected, .otherHost: 421
         case .methodTooLong, .tunnelNotSupported, .unknownTransferCoding: 501
         case .unknownExpectation: 417
         case .malformedRequestLine, .tooManyEmptyLines, .malformedTarget, .ambiguousPath, .malformedVersion,
@@ -33,7 +35,7 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
             .transferEncodingInOldVersion, .malformedChunk, .chunkLineTooLong, .chunkExtensionsTooLong,
             .trailersTooLarge:
             400
-        case .malformedProxyHeader, .unexpectedProxyHeader: 400
+        case .malformedProxyHeader, .unexpectedProxyHeader, .plainHTTP, .unexpectedTLS: 400
         case .malformedStatusLine, .unexpectedSwitch, .tooManyInterimResponses: 502
         }
     }
@@ -75,6 +77,9 @@ public enum ProtocolError: Error, CaseIterable, Sendable {
         case .malformedProxyHeader: "a well-formed header of the PROXY protocol is expected first"
         case .unexpectedProxyHeader:
             "no header of the PROXY protocol is expected here: 'listen' needs proxy-protocol, and trusted-proxies the peer"
+        case .plainHTTP: "this port speaks HTTPS; write https:// (RFC 9110, 4.2.2)"
+        case .unexpectedTLS: "this port does not speak TLS; write http://, or 'tls' behind its 'listen'"
+        case .otherHost: "who the client is was asked for another host than this one; connect anew (RFC 9110, 7.4)"
         case .tooManyInterimResponses: "too many interim responses"
         }
     }

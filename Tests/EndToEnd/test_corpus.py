@@ -1,13 +1,16 @@
 """Every row of the corpus through the running binary: a raw client before it, a server behind it that keeps each byte. After
-each row, another request gets its own answer."""
+each row, another request gets its own answer. All of it in the clear, and with TLS on both sides."""
 
+import contextlib
 import pathlib
 import re
 import socket
+import ssl
 import threading
 
 import pytest
 
+from authority import Authority
 from conftest import patience, wait_until
 
 folder = pathlib.Path(__file__).resolve().parents[1] / "HTTPTests" / "Corpus"
@@ -144,8 +147,8 @@ class Reader:
 class Recorder:
     """A server that keeps every request by its connection, answers `/canary-N` with N, and everything else with `script`."""
 
-    def __init__(self, script=None):
-        self.script = script
+    def __init__(self, script=None, context=None):
+        self.script, self.context = script, context
         self.whole, self.partial, self.faults = [], [], []
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
@@ -160,6 +163,11 @@ class Recorder:
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
     def serve(self, connection):
+        if self.context:
+            try:
+                connection = self.context.wrap_socket(connection, server_side=True)
+            except OSError:
+                return
         reader = Reader(connection)
         with connection:
             try:
@@ -167,8 +175,14 @@ class Recorder:
                     pass
             except AssertionError as fault:
                 self.faults.append(str(fault))
+            except OSError:
+                pass
             if reader.data:
                 self.partial.append(reader.data)
+            if self.context:
+                # An end that is said: without, an answer that ends with its connection is cut.
+                with contextlib.suppress(OSError, ValueError):
+                    connection.unwrap()
 
     def answer(self, connection, reader):
         head = reader.head()
@@ -196,7 +210,7 @@ class Recorder:
 
 def ask(ballast, number, connection=None):
     """A canary: its answer must be its own."""
-    own = connection or socket.create_connection(("127.0.0.1", ballast.port), timeout=patience)
+    own = connection or ballast.link()
     own.sendall(b"GET /canary-%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
     answer = Reader(own).message(is_response=True)
     assert answer and answer.start[1] == b"200" and answer.body == b"%d" % number, number
@@ -204,19 +218,36 @@ def ask(ballast, number, connection=None):
         own.close()
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    """One ballast before one recorder, for all rows."""
+@pytest.fixture(scope="module", params=["plain", "secured"])
+def quick(request, tmp_path_factory):
+    """One ballast before one recorder, for all rows: a recorder for a script, and the ballast."""
     from conftest import Ballast
 
+    limits = ["health = off", "retries = 0", "eject-after = 0", "timeout-head = 1s", "timeout-client = 200ms",
+              "timeout-response = 5s", "timeout-idle = 5s"]
     started = []
 
-    def begin(recorder):
+    def begin(script=None):
         folder = tmp_path_factory.mktemp("corpus")
-        started.append(
-            Ballast(folder, [recorder.port], "health = off", "retries = 0", "eject-after = 0", "timeout-head = 1s",
-                    "timeout-client = 200ms", "timeout-response = 5s", "timeout-idle = 5s"))
-        return started[-1]
+        if request.param == "plain":
+            recorder = Recorder(script)
+            ballast = Ballast(folder, [recorder.port], *limits)
+            ballast.link = lambda: socket.create_connection(("127.0.0.1", ballast.port), timeout=patience)
+        else:
+            authority = Authority(folder / "authority")
+            issued = authority.issue("localhost")
+            behind = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            behind.load_cert_chain(issued.path, issued.key_path)
+            recorder = Recorder(script, behind)
+            ballast = Ballast(folder, None, "listen = 127.0.0.1:0 tls", f"servers = https://localhost:{recorder.port}",
+                              f"tls-ca = {authority.path}", *limits, "[tls]", issued.lines)
+            port = int(ballast.process.line(r"listening on 127\.0\.0\.1:(\d+) with TLS")[1])
+            context = ssl.create_default_context(cafile=authority.path)
+            ballast.link = lambda: context.wrap_socket(
+                socket.create_connection(("127.0.0.1", port), timeout=patience), server_hostname="localhost")
+        ballast.is_secured = request.param == "secured"
+        started.append(ballast)
+        return recorder, ballast
 
     yield begin
     for ballast in started:
@@ -225,8 +256,7 @@ def quick(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def front(quick):
-    recorder = Recorder()
-    return recorder, quick(recorder)
+    return quick()
 
 
 def check_forwarded(row, message):
@@ -262,7 +292,9 @@ def test_request(row, front):
     recorder, ballast = front
     recorder.whole, recorder.partial, recorder.faults = [], [], []
     is_head = row.bytes.lstrip(b"\r\n").startswith(b"HEAD ")
-    with socket.create_connection(("127.0.0.1", ballast.port), timeout=patience) as connection:
+    # What is refused on a connection that is not secured (421) is right on one that is.
+    is_right = ballast.is_secured and b"https://" in row.bytes.lower() and "421" in (row.words[0], row.proxy)
+    with ballast.link() as connection:
         reader = Reader(connection)
         is_refused = not row.is_accepted
         # Behind what is refused, what looks like a request must not become one.
@@ -271,6 +303,9 @@ def test_request(row, front):
         answer = read_final(reader, "HEAD" if is_head else "GET")
         status = int(answer.start[1])
         assert answer.values("x-request-id"), "no id"
+        if is_right:
+            assert status == 200
+            return
         if is_refused:
             assert status == int(row.words[0])
         elif row.proxy:
@@ -300,8 +335,7 @@ def test_request(row, front):
 @pytest.fixture(scope="module")
 def back(quick):
     case = {}
-    recorder = Recorder(lambda: case["bytes"])
-    return case, recorder, quick(recorder)
+    return case, *quick(lambda: case["bytes"])
 
 
 @pytest.mark.parametrize("row", rows("responses.tsv"), ids=lambda row: row.ident)
@@ -310,7 +344,7 @@ def test_response(row, back):
     recorder.whole, recorder.faults = [], []
     case["bytes"] = row.bytes
     method = row.words[1] if row.is_accepted else "GET"
-    with socket.create_connection(("127.0.0.1", ballast.port), timeout=patience) as connection:
+    with ballast.link() as connection:
         reader = Reader(connection)
         body = b"Content-Length: 1\r\n\r\nx" if method == "POST" else b"\r\n"
         connection.sendall(b"%s / HTTP/1.1\r\nHost: a\r\n%s" % (method.encode(), body))

@@ -17,10 +17,12 @@ private func statistics() -> Statistics {
     let backend = Statistics.Backend(
         name: "x", policy: "random", waiting: 4, longestWait: .seconds(61), queueLimit: 9,
         requests: Statistics.Requests([requests]), servers: [server])
-    return Statistics(
+    var told = Statistics(
         build: .init(version: "1", swift: "6"), process: .init(), loadedAt: 5, now: 100, isReady: true,
-        counts: Snapshot([]), listeners: [.init(name: ":80", counts: Snapshot([]))],
+        counts: Snapshot([]), listeners: [.init(name: ":443", isSecure: true, counts: Snapshot([]))],
         unrouted: Statistics.Requests([RequestMetrics()]), backends: [backend])
+    told.certificates = [.init(path: "/etc/tls/a.pem", expiry: 1_700_000_000)]
+    return told
 }
 
 @Suite struct StatisticsTests {

@@ -23,6 +23,9 @@ public final class Scenario {
     private let latency: Int
     /// Many clients at a few slots, most of whom leave: what a line must survive.
     private let isCrowded: Bool
+    /// Connections of clients are secured, and those to servers.
+    private let isSecure: Bool
+    private let hasSecureServers: Bool
 
     public init(_ number: UInt64, recording: Bool = false) throws {
         self.number = number
@@ -39,9 +42,13 @@ public final class Scenario {
             backend.queue = 1000
             backend.timeoutQueue = .milliseconds(seed.pick(50...500))
         }
+        isSecure = seed.chance(15)
+        let isSecuredBehind = seed.chance(15)
+        hasSecureServers = isSecuredBehind
         let servers = (0..<count).map { index in
             Server(
                 name: "s\(index)", endpoint: Endpoint(IPAddress(v4: 0x0a00_0001 + UInt32(index)), port: 8000),
+                secureName: isSecuredBehind ? TestCertificate.name : nil,
                 weight: seed.chance(15) ? seed.pick(0...5) : 1, maxconn: backend.maxconn,
                 isBackup: seed.chance(10), isDisabled: seed.chance(5))
         }
@@ -58,9 +65,11 @@ public final class Scenario {
             ListenerSettings(
                 text: ":8080", address: .loopback, port: 8080, position: Position(file: "sim", line: 1, column: 1))
         ]
+        settings.listeners[0].isSecure = isSecure
         let workerCount = seed.pick([1, 1, 2, 3])
         shared = Shared(workerCount: workerCount, log: EventLog(level: .debug) { _ in })
-        var proposal = shared.propose(settings, servers: [servers], accessLog: { _ in })
+        let security = try Self.security(isSecure, isSecuredBehind, world, servers)
+        var proposal = shared.propose(settings, servers: [servers], security: security, accessLog: { _ in })
         _ = try shared.openListeners(of: &proposal) { endpoint, _, _ in ListeningSocket(simulating: endpoint) }
         for index in 0..<workerCount {
             let network = SimulatedNetwork(world)
@@ -103,6 +112,23 @@ public final class Scenario {
         backend.ejectFor = .milliseconds(seed.pick(50...1500))
         if seed.chance(30) { backend.slowStart = .seconds(2) }
         return backend
+    }
+
+    /// TLS of both sides, and of everybody whom they speak with.
+    private static func security(
+        _ isSecure: Bool, _ hasSecureServers: Bool, _ world: SimulatedWorld, _ servers: [Server]
+    ) throws -> Security {
+        let (acceptor, client) = (try TestCertificate.acceptor(), try TestCertificate.clientContext())
+        if isSecure {
+            world.securesClients = {
+                client.makeSession($0, name: TestCertificate.name, resumption: nil, on: $1)
+            }
+        }
+        for server in servers where hasSecureServers {
+            world.secureOrigins[server.endpoint] = { acceptor.makeSession($0, listener: "origin", on: $1) }
+        }
+        return Security(
+            acceptor: isSecure ? acceptor : nil, backends: hasSecureServers ? [("sim", client)] : [])
     }
 
     // MARK: Cast

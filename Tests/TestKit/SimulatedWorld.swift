@@ -1,7 +1,7 @@
 // A network and a clock in memory: connections with latency, windows and faults, all from one seed. Nothing here waits;
 // time moves from one event to the next.
 public import Addresses
-import EventLoop
+public import EventLoop
 
 /// What a connection's other side is told; scripted clients and origins implement it.
 public protocol Peer: AnyObject {
@@ -22,6 +22,8 @@ public final class Side {
     var token: Token?
     weak var network: SimulatedNetwork?
     public weak var peer: (any Peer)?
+    /// Of a peer whose connection is secured.
+    var secured: SecuredEnd?
     var other: Side!
     public internal(set) var inbox: [UInt8] = []
     /// Bytes sent that the other end has not read.
@@ -47,7 +49,9 @@ public final class Side {
     public var room: Int { max(0, world.window - outstanding) }
 
     /// Takes what has arrived.
-    public func take(_ count: Int = .max) -> [UInt8] {
+    public func take(_ count: Int = .max) -> [UInt8] { secured?.take(count) ?? takeRaw(count) }
+
+    func takeRaw(_ count: Int) -> [UInt8] {
         let taken = Array(inbox.prefix(count))
         inbox.removeFirst(taken.count)
         world.wasRead(self, taken.count)
@@ -56,11 +60,21 @@ public final class Side {
 
     /// Sends as much as there is room for; returns how much.
     @discardableResult
-    public func send(_ bytes: [UInt8]) -> Int { world.send(self, bytes) }
+    public func send(_ bytes: [UInt8]) -> Int { secured?.send(bytes) ?? sendRaw(bytes) }
 
-    public func finish() { world.finish(self) }
+    func sendRaw(_ bytes: [UInt8]) -> Int { world.send(self, bytes) }
+
+    public func finish() {
+        if !isClosed, !isReset, !hasFinished { secured?.finish() }
+        world.finish(self)
+    }
+
     public func reset() { world.reset(self) }
-    public func close() { world.close(self) }
+
+    public func close() {
+        if !isClosed, !isReset, !hasFinished { secured?.finish() }
+        world.close(self)
+    }
 }
 
 /// All connections, the clock, and everything that is going to happen.
@@ -89,6 +103,10 @@ public final class SimulatedWorld {
     private var origins: [Endpoint: () -> (any Peer)?] = [:]
     /// Whose packets vanish: connections to them are neither made nor refused.
     public var unreachable: Set<Endpoint> = []
+    /// Makes the TLS of a client; nil where clients' connections are plain.
+    public var securesClients: ((SocketID, any Network) -> TLSSession?)?
+    /// The same of those origins whose connections are secured.
+    public var secureOrigins: [Endpoint: (SocketID, any Network) -> TLSSession?] = [:]
     /// A running hash of everything that happened, for comparing runs.
     public private(set) var trace: UInt64 = 0xcbf2_9ce4_8422_2325
     public var isRecording = false
@@ -180,6 +198,10 @@ public final class SimulatedWorld {
         near.isEstablished = true
         far.isEstablished = true
         note("client \(near.id) connects")
+        if let securesClients {
+            near.secured = SecuredEnd(near, securesClients)
+            _ = near.secured?.advance(.writable)
+        }
         schedule(after: travel()) {
             guard !listener.network.offer(far, listener.handle) else { return }
             // Nobody listens there any more: to the client it is a connection that was never made.
@@ -205,6 +227,7 @@ public final class SimulatedWorld {
             far.peer = origin
             near.isEstablished = true
             far.isEstablished = true
+            if let secures = secureOrigins[endpoint] { far.secured = SecuredEnd(far, secures) }
             origin.connected(far)
             signal(near, .writable)
         }
@@ -239,7 +262,7 @@ public final class SimulatedWorld {
             }
             side.inbox += bytes
             signal(side, .readable)
-            side.peer?.received(side)
+            side.tellReceived()
         }
     }
 
@@ -258,7 +281,7 @@ public final class SimulatedWorld {
         schedule(after: .zero) { [self] in
             guard !sender.isClosed, !sender.isReset else { return }
             signal(sender, .writable)
-            sender.peer?.mayWrite(sender)
+            sender.tellRoom()
         }
     }
 
@@ -271,7 +294,7 @@ public final class SimulatedWorld {
             guard !other.isClosed, !other.isReset else { return }
             other.peerFinished = true
             signal(other, [.readable, .peerFinished])
-            other.peer?.finished(other)
+            other.tellFinished()
         }
     }
 

@@ -15,6 +15,8 @@ folder = pathlib.Path(tempfile.mkdtemp(prefix="ballast-bench-"))
 atexit.register(shutil.rmtree, folder, ignore_errors=True)
 ports = {"ballast": 18080, "nginx": 18081, "haproxy": 18082}
 replica_port = 18090
+# From a proxy's port to the one that it serves over TLS.
+secure_offset = 20
 
 NGINX = """worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log stderr crit;
 events {{ worker_connections 20000; }}
@@ -23,6 +25,8 @@ http {{
     upstream replica {{ server 127.0.0.1:{replica}; keepalive 256; keepalive_requests 1000000000; }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{secure} ssl backlog=4096;
+        ssl_certificate {folder}/tls.pem; ssl_certificate_key {folder}/tls.key; ssl_protocols TLSv1.2 TLSv1.3;
         location / {{
             proxy_pass http://replica; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;
             proxy_read_timeout 1h;
@@ -49,15 +53,33 @@ defaults
     unique-id-header X-Request-ID
 listen front
     bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{secure} backlog 4096 ssl crt {folder}/both.pem
     server replica 127.0.0.1:{replica} pool-max-conn 256
 """
 
 BALLAST = """listen = 127.0.0.1:{port}
+listen = 127.0.0.1:{secure} tls
 servers = 127.0.0.1:{replica}
 threads = 1
 pool-size = 256
 requests-per-connection = 1000000000
+[tls]
+certificate = {folder}/tls.pem
+key = {folder}/tls.key
 """
+
+
+def make_certificate():
+    """An ECDSA one for localhost, its authority is itself."""
+    key, certificate = folder / "tls.key", folder / "tls.pem"
+    if certificate.exists():
+        return certificate
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                    "30", "-keyout", key, "-out", certificate, "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=DNS:localhost,IP:127.0.0.1"], check=True, capture_output=True)
+    key.chmod(0o600)
+    (folder / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
+    return certificate
 
 
 def prepare(*tools):
@@ -75,7 +97,7 @@ class Running:
     """A process that is measured and ended."""
 
     def __init__(self, name, command, port, processor):
-        self.name, self.port = name, port
+        self.name, self.port, self.secure_port = name, port, port + secure_offset
         self.process = subprocess.Popen(pinned(processor, [str(word) for word in command]), stderr=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL)
         for _ in range(200):
@@ -123,7 +145,8 @@ def start_replica(*options):
 
 
 def start(name):
-    values = {"folder": folder, "port": ports[name], "replica": replica_port}
+    make_certificate()
+    values = {"folder": folder, "port": ports[name], "replica": replica_port, "secure": ports[name] + secure_offset}
     text = {"ballast": BALLAST, "nginx": NGINX, "haproxy": HAPROXY}[name].format(**values)
     file = folder / f"{name}.conf"
     file.write_text(text)

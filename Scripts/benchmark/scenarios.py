@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import statistics
 import subprocess
 import time
@@ -17,10 +18,11 @@ wrk.body = '{"model": "demo", "messages": [{"role": "user", "content": "' .. str
 UNITS = {"us": 1e-3, "ms": 1, "s": 1000}
 
 
-def wrk(proxy, seconds, connections, path, *words):
+def wrk(proxy, seconds, connections, path, *words, secure=False):
     """Runs wrk; requests done, and latencies in milliseconds."""
+    url = f"https://127.0.0.1:{proxy.secure_port}{path}" if secure else f"http://127.0.0.1:{proxy.port}{path}"
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}", "--latency", *words,
-               f"http://127.0.0.1:{proxy.port}{path}"]
+               url]
     text = subprocess.run(proxies.pinned(1, command), capture_output=True, text=True, check=True).stdout
     requests = int(re.search(r"(\d+) requests in", text)[1])
     failed = sum(int(number) for number in re.findall(r"(?:connect|read|write|timeout) (\d+)", text))
@@ -32,11 +34,11 @@ def wrk(proxy, seconds, connections, path, *words):
     return requests, failed, latency
 
 
-def requests_by_wrk(connections, path, *words):
+def requests_by_wrk(connections, path, *words, secure=False):
     def measure(proxy, replica, seconds):
         before, replica_before = proxy.cpu(), replica.cpu()
         started = time.monotonic()
-        requests, failed, latency = wrk(proxy, seconds, connections, path, *words)
+        requests, failed, latency = wrk(proxy, seconds, connections, path, *words, secure=secure)
         spent = time.monotonic() - started
         return {
             "cpu us": (proxy.cpu() - before) / requests * 1e6,
@@ -81,12 +83,14 @@ def stream(proxy, replica, seconds):
     }
 
 
-def idle(proxy, replica, seconds):
-    """4,000 clients that made one request each and stay."""
+def idle(proxy, replica, seconds, count=4000, context=None):
+    """Clients that made one request each and stay."""
     before = proxy.memory()
     clients = []
-    for _ in range(4000):
-        client = socket.create_connection(("127.0.0.1", proxy.port))
+    for _ in range(count):
+        client = socket.create_connection(("127.0.0.1", proxy.secure_port if context else proxy.port))
+        if context:
+            client = context.wrap_socket(client, server_hostname="localhost")
         client.sendall(b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n")
         client.recv(4096)
         clients.append(client)
@@ -94,6 +98,11 @@ def idle(proxy, replica, seconds):
     for client in clients:
         client.close()
     return {"bytes each": (after - before) / len(clients)}
+
+
+def secure_idle(proxy, replica, seconds):
+    """The same over TLS, 2,000 of them."""
+    return idle(proxy, replica, seconds, 2000, ssl.create_default_context(cafile=str(proxies.make_certificate())))
 
 
 scenarios = {
@@ -105,6 +114,11 @@ scenarios = {
     "mib": requests_by_wrk(16, "/bytes/1048576"),
     "stream": stream,
     "idle": idle,
+    "tls64": requests_by_wrk(64, "/health", secure=True),
+    "tls1": requests_by_wrk(1, "/health", secure=True),
+    "tlsmib": requests_by_wrk(16, "/bytes/1048576", secure=True),
+    "tlsconnect": requests_by_wrk(64, "/health", "-H", "Connection: close", secure=True),
+    "tlsidle": secure_idle,
 }
 
 replica_options = {"stream": ["--ttft", "20", "--tpot", "20", "--tokens", "1000000"]}
@@ -130,7 +144,7 @@ def run(name, rounds, seconds):
     }
     print_table(name, medians)
     ratios = {}
-    key = "bytes each" if name == "idle" else "cpu us"
+    key = "bytes each" if name.endswith("idle") else "cpu us"
     for other in rows:
         if other != "ballast":
             pairs = [mine[key] / theirs[key] for mine, theirs in zip(rows["ballast"], rows[other]) if theirs[key] > 0]

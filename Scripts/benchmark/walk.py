@@ -1,4 +1,5 @@
 """A random walk through faults, under load that checks every byte. After each step all must be as if nothing had been.
+Half of the clients, and half of the replicas, speak TLS.
 
 usage: walk.py [--seed N] [--minutes M] [--binary PATH] [--clients N]
 """
@@ -14,6 +15,7 @@ import pathlib
 import random
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -26,6 +28,12 @@ NONCES = "abcdefghijklmnopqrstuvwxyz0123456789"
 REPLICAS = 4
 SETTLED = 1.0
 PATIENCE = 40
+
+
+# Certificates change while the walk goes on; who they are from is tested elsewhere.
+UNVERIFIED = ssl.create_default_context()
+UNVERIFIED.check_hostname = False
+UNVERIFIED.verify_mode = ssl.CERT_NONE
 
 
 class Cut(Exception):
@@ -44,16 +52,29 @@ def body_of(nonce, size):
 # The world
 
 
+def make_certificate(folder):
+    """A new one for localhost, with its key, in the place of the last."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                    "-keyout", folder / "new.key", "-out", folder / "new.pem", "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    (folder / "new.key").chmod(0o600)
+    # In between the two are no pair, which nobody may notice.
+    (folder / "new.pem").rename(folder / "walk.pem")
+    (folder / "new.key").rename(folder / "walk.key")
+
+
 class Replica:
     def __init__(self, folder, number):
-        self.number, self.books = number, folder / f"books-{number}"
+        self.number, self.books, self.folder = number, folder / f"books-{number}", folder
+        self.is_secure = number % 2 == 1
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.start()
 
     def start(self):
         script = pathlib.Path(__file__).with_name("walk_replica.py")
-        self.process = subprocess.Popen([sys.executable, script, str(self.port), self.books], stdout=subprocess.PIPE,
+        secure = [self.folder / "replica.pem", self.folder / "replica.key"] if self.is_secure else []
+        self.process = subprocess.Popen([sys.executable, script, str(self.port), self.books, *secure], stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL)
         self.process.stdout.readline()
 
@@ -66,14 +87,21 @@ class Replica:
         path = "/".join(f"{name}={value}" for name, value in mode.items())
         # One that was killed meanwhile has forgotten what it was told.
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/mode/{path}", timeout=PATIENCE).read()
+            urllib.request.urlopen(f"http{'s' * self.is_secure}://127.0.0.1:{self.port}/mode/{path}", timeout=PATIENCE,
+                                   context=UNVERIFIED if self.is_secure else None).read()
+
+    @property
+    def line(self):
+        place = f"https://localhost:{self.port}" if self.is_secure else f"127.0.0.1:{self.port}"
+        return f"server = r{self.number} {place}"
 
 
 class Ballast:
     def __init__(self, folder, binary, replicas):
         self.file, self.binary, self.replicas, self.folder = folder / "walk.ini", binary, replicas, folder
-        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-            self.port, self.stats = one.getsockname()[1], two.getsockname()[1]
+        with contextlib.ExitStack() as held:
+            probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+            self.port, self.stats, self.secure_port = (probe.getsockname()[1] for probe in probes)
         self.settings = {}
         self.start()
 
@@ -84,7 +112,9 @@ class Ballast:
             "timeout-tunnel": "5s", "health-every": "200ms", "health-timeout": "500ms", "eject-for": "500ms",
             "access-log": str(self.folder / "access.log"), "shutdown-timeout": "5s", "timeout-head": "3s", **settings}
         lines = [f"{key} = {value}" for key, value in self.settings.items()]
-        lines += servers or [f"server = r{replica.number} 127.0.0.1:{replica.port}" for replica in self.replicas]
+        lines += servers or [replica.line for replica in self.replicas]
+        lines += [f"listen = 127.0.0.1:{self.secure_port} tls", f"tls-ca = {self.folder}/replica.pem", "certificate-check = 1s",
+                  "[tls]", f"certificate = {self.folder}/walk.pem", f"key = {self.folder}/walk.key"]
         self.file.write_text("\n".join([*lines, "[stats]", f"listen = 127.0.0.1:{self.stats}"]) + "\n")
 
     def start(self):
@@ -125,8 +155,10 @@ class Client:
             nonce = self.nonce()
             writer = None
             try:
+                secure = self.random.random() < 0.5
+                port = self.walk.ballast.secure_port if secure else self.walk.ballast.port
                 reader, writer = await asyncio.wait_for(
-                    asyncio.open_connection("127.0.0.1", self.walk.ballast.port, limit=1 << 20), PATIENCE)
+                    asyncio.open_connection("127.0.0.1", port, limit=1 << 20, ssl=UNVERIFIED if secure else None), PATIENCE)
                 outcome = await asyncio.wait_for(self.KINDS[kind][1](self, reader, writer, nonce), PATIENCE)
             except asyncio.TimeoutError as error:
                 self.walk.complain(f"{kind} {nonce}: {error!r}")
@@ -138,7 +170,11 @@ class Client:
                 outcome = "broken"
             finally:
                 if writer:
-                    writer.close()
+                    # Python's TLS waits for an answer to its goodbye.
+                    if secure:
+                        writer.transport.abort()
+                    else:
+                        writer.close()
             self.walk.note(kind, nonce, outcome, began)
             await asyncio.sleep(self.random.random() * 0.05)
 
@@ -240,7 +276,8 @@ class Client:
                 if line and f"{nonce} {number}\n".encode().startswith(line) or not line:
                     raise Cut("tunnel")
                 raise Broken(f"another's line: {line}")
-        if self.random.random() < 0.5:
+        # Python's TLS knows no half-closed connections.
+        if writer.can_write_eof() and self.random.random() < 0.5:
             writer.write_eof()
             if await reader.read() != b"":
                 raise Broken("more than was said")
@@ -289,6 +326,10 @@ class Walk:
     def __init__(self, options):
         self.options, self.random = options, random.Random(options.seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ballast-walk-"))
+        make_certificate(self.folder)
+        for kind in ("pem", "key"):
+            (self.folder / f"replica.{kind}").write_bytes((self.folder / f"walk.{kind}").read_bytes())
+        make_certificate(self.folder)
         self.replicas = [Replica(self.folder, number) for number in range(REPLICAS)]
         self.ballast = Ballast(self.folder, options.binary, self.replicas)
         self.complaints, self.answered = [], []
@@ -345,8 +386,13 @@ class Walk:
             self.ballast.process.send_signal(signal.SIGHUP)
 
         members = self.random.sample(self.replicas, self.random.randint(2, REPLICAS))
-        change([f"server = r{replica.number} 127.0.0.1:{replica.port}" for replica in members])
+        change([replica.line for replica in members])
         return change
+
+    def rotated(self):
+        """A new certificate, which is nobody's fault either."""
+        make_certificate(self.folder)
+        return lambda: None
 
     def misconfigured(self):
         self.ballast.file.write_text(self.random.choice(["listen = nowhere\n", "", "listen = :1\nservers = no-such.invalid:1\n"]))
@@ -377,7 +423,8 @@ class Walk:
         """Connections that say nothing, or half a head."""
         held = []
         for _ in range(300):
-            link = socket.create_connection(("127.0.0.1", self.ballast.port))
+            link = socket.create_connection(
+                ("127.0.0.1", self.random.choice([self.ballast.port, self.ballast.secure_port])))
             nonce = "".join(self.random.choices(NONCES, k=20))
             half = f"POST /post/{nonce} HTTP/1.1\r\nHost: walk.test\r\nX-Request-ID: {nonce}\r\nContent-Length: 9\r\n\r\n"
             link.sendall(self.random.choice([b"", b"GET / HT", half.encode()]))
@@ -401,9 +448,10 @@ class Walk:
         self.ballast.process.send_signal(signal.SIGUSR1)
         return lambda: None
 
-    HARMLESS = {"reloading", "misconfigured", "reopened", "log_lost"}
+    HARMLESS = {"reloading", "rotated", "misconfigured", "reopened", "log_lost"}
     FAULTS = ["killed", "frozen", "all_frozen", "all_killed", "misbehaving", "misbehaving", "misbehaving", "reloading", "reloading",
-              "misconfigured", "starved", "sockets_killed", "crowded", "stopped", "log_lost", "reopened"]
+              "misconfigured", "starved", "sockets_killed", "crowded", "stopped", "log_lost", "reopened",
+              "rotated", "rotated"]
 
     # Steps
 

@@ -1,7 +1,7 @@
 """A replica of the walk: answers as its paths say, misbehaves as it is told, and writes every request's id to a file that
 outlives it.
 
-usage: walk_replica.py PORT BOOKS
+usage: walk_replica.py PORT BOOKS [CERTIFICATE KEY]
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 import socket
+import ssl
 import struct
 import sys
 
@@ -151,7 +152,11 @@ async def serve(reader, writer):
 
 
 async def main():
-    server = await asyncio.start_server(serve, "127.0.0.1", port, limit=1 << 20, backlog=512)
+    context = None
+    if len(sys.argv) > 3:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[3], sys.argv[4])
+    server = await asyncio.start_server(serve, "127.0.0.1", port, limit=1 << 20, backlog=512, ssl=context)
     print("ready", flush=True)
     await server.serve_forever()
 

@@ -18,7 +18,7 @@ extension ClientConnection {
         guard case .handshake = state else { return }
         guard wire.stream.tls != nil || makeSession() else { return close(resetting: true) }
         switch wire.stream.handshake() {
-        case .waiting: if wire.stream.mayRead { shakeLater() }
+        case .waiting: break
         case .done: isSecured()
         case .failed(let failure): fail(failure)
         }

@@ -238,11 +238,7 @@ final class ClientConnection {
                 return
             }
         }
-        guard wire.inputCount > 0 else {
-            // What has come so far was TLS's own.
-            if wire.stream.mayRead { worker.runLater(token) }
-            return
-        }
+        guard wire.inputCount > 0 else { return }
         parseHead()
     }
 

@@ -71,7 +71,7 @@ final class ServerConnection {
         isInLine = false
         guard state == .connecting, let driver, let tls = wire.stream.tls else { return }
         switch wire.stream.handshake() {
-        case .waiting: if wire.stream.mayRead { shakeLater(worker, isFirst: false) }
+        case .waiting: break
         case .done:
             metrics.counters.add(.secured)
             if tls.isResumed { metrics.counters.add(.resumed) }

@@ -20,9 +20,19 @@ public final class TLSContext: @unchecked Sendable {
             SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS
         _ = unsafe copenssl_set_mode(pointer, Int(mode))
         _ = unsafe SSL_CTX_set_options(pointer, copenssl_options)
+        unsafe SSL_CTX_set_msg_callback(pointer, noteMessage)
     }
 
     deinit { unsafe SSL_CTX_free(pointer) }
+}
+
+/// `SSL_CTX_set_msg_callback(3)`: messages of handshakes are counted where a handshake is over.
+private func noteMessage(
+    _ isSent: Int32, _ version: Int32, _ kind: Int32, _ bytes: UnsafeRawPointer?, _ count: Int, _ ssl: OpaquePointer?,
+    _ argument: UnsafeMutableRawPointer?
+) {
+    guard isSent == 0, kind == SSL3_RT_HANDSHAKE else { return }
+    unsafe TLSSession.owner(of: ssl)?.noteMessage()
 }
 
 /// What is wrong with what the configuration says about TLS.

@@ -35,9 +35,12 @@ public final class TLSSession {
     private var end: Transfer?
     /// The socket takes nothing any more. What the peer has said before may still be there to read.
     private var sendsFailed = false
-    /// Bytes of ciphertext that the call under way may still read: what is no data could go on for ever.
-    private var allowance = 0
-    private static let mostAtOnce = 64 << 10
+    /// Tickets and changes of keys since data came last, and in the call under way. A few are all that anybody needs, and each
+    /// costs more than a kilobyte of data.
+    private var messages = 0
+    private var messagesInCall = 0
+    private static let mostMessages = 32
+    private static let mostMessagesInCall = 8
     /// Ciphertext that was read before it was known to be that.
     private var held: Buffer?
     /// The first byte that came, before it is known whether this is TLS.
@@ -82,13 +85,12 @@ public final class TLSSession {
 
     func receiveCiphertext(into memory: UnsafeMutableRawBufferPointer) -> Transfer {
         if let held { return unsafe takeHeld(held, into: memory) }
-        guard mayReceive, allowance > 0 else { return .wouldBlock }
+        guard mayReceive else { return .wouldBlock }
         var bytes = unsafe MutableRawSpan(_unsafeBytes: memory)
         let transfer = network.receive(socket, into: &bytes)
         switch transfer {
         case .moved(let count):
             if firstByte == nil { firstByte = unsafe memory[0] }
-            allowance -= count
             // As of plain bytes: data and the end arrive as one event.
             if count < memory.count, !isEnding { mayReceive = false }
         case .wouldBlock, .ended, .failed: mayReceive = false
@@ -126,7 +128,6 @@ public final class TLSSession {
         if isEstablished { return .done }
         if case .failed? = end { return .failed(TLSFailure(.closed, "the connection closed")) }
         TLSErrors.clear()
-        allowance = Self.mostAtOnce
         let result = unsafe SSL_do_handshake(ssl)
         if result == 1 { return established() }
         switch unsafe SSL_get_error(ssl, result) {
@@ -163,31 +164,42 @@ public final class TLSSession {
     func read(into buffer: Buffer) -> Transfer {
         if let end { return end }
         readWaitsForRoom = false
-        allowance = Self.mostAtOnce
+        messagesInCall = 0
         var total = 0
         while buffer.freeCount > 0 {
             TLSErrors.clear()
             let count = unsafe buffer.withFreeMemory { unsafe SSL_read(ssl, $0.baseAddress, Int32(clamping: $0.count)) }
             guard count > 0 else {
                 let transfer = readStopped(count)
-                // Others come first.
-                if case .wouldBlock = transfer, allowance <= 0 { return .moved(total) }
                 return total > 0 ? .moved(total) : transfer
             }
             buffer.didFill(Int(count))
             total += Int(count)
-            guard mayReceive || hasPending else { break }
+            messages = 0
+            // Where keys change with every piece of data, others come first.
+            guard mayReceive || hasPending, messagesInCall < Self.mostMessagesInCall else { break }
         }
         return .moved(total)
     }
 
+    /// A message that is no data has come after the handshake. OpenSSL would go on with them for as long as there are any:
+    /// one too many is the end.
+    func noteMessage() {
+        guard isEstablished else { return }
+        messages += 1
+        messagesInCall += 1
+        // It looks at this before each further record.
+        if messages > Self.mostMessages { unsafe SSL_set_shutdown(ssl, SSL_RECEIVED_SHUTDOWN) }
+    }
+
     private func readStopped(_ result: Int32) -> Transfer {
+        if messages > Self.mostMessages { end = .failed(SystemError.secured) }
         switch unsafe SSL_get_error(ssl, result) {
         case SSL_ERROR_WANT_READ: return .wouldBlock
         case SSL_ERROR_WANT_WRITE:
             readWaitsForRoom = true
             return .wouldBlock
-        case SSL_ERROR_ZERO_RETURN: end = .ended
+        case SSL_ERROR_ZERO_RETURN: end = end ?? .ended
         // An end that nobody announced is a cut, whoever made it (RFC 8446, 6.1).
         case _: end = .failed(SystemError.secured)
         }
@@ -198,12 +210,11 @@ public final class TLSSession {
     /// Reads over what is no data: tickets, changes of keys. True when nothing else has come.
     func isQuiet() -> Bool {
         guard end == nil else { return false }
-        allowance = Self.mostAtOnce
         var byte: UInt8 = 0
         TLSErrors.clear()
         let count = unsafe SSL_peek(ssl, &byte, 1)
         guard count <= 0 else { return false }
-        if case .wouldBlock = readStopped(count) { return allowance > 0 }
+        if case .wouldBlock = readStopped(count) { return true }
         return false
     }
 

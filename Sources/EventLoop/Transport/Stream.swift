@@ -66,7 +66,7 @@ public struct Stream {
         let transfer = tls.read(into: buffer)
         switch transfer {
         case .moved, .wouldBlock:
-            // Asked of the record layer: what it has read may hold more than it gave, or belong to nobody so far.
+            // Asked of the record layer: what it has read may hold more than it gave.
             mayRead = tls.mayRead
             if case .wouldBlock = transfer { mayRead = false }
         case .ended, .failed:
@@ -153,8 +153,7 @@ public struct Stream {
     public mutating func handshake() -> TLSSession.Step {
         guard let tls else { return .done }
         let step = tls.handshake()
-        // A part of a record is nothing to go on with; what the socket still has is.
-        mayRead = if case .waiting = step { tls.mayReceive } else { tls.mayRead }
+        mayRead = tls.mayRead
         maySend = tls.maySend
         return step
     }

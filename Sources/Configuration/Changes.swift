@@ -70,6 +70,7 @@ extension EffectiveSettings.Section {
         case .global: "global"
         case .backend: name
         case .stats: "stats"
+        case .metrics: "metrics"
         case .tls: name.isEmpty ? "tls" : "tls \(name)"
         }
     }

@@ -12,6 +12,7 @@ extension EffectiveSettings {
                     section.isWritten
                     ? "\n[backend \(SettingsLoader.quoted(section.name))]\n" : "\n# the backend 'default'\n"
             case .stats: text += "\n[stats]\n"
+            case .metrics: text += "\n[metrics]\n"
             case .tls:
                 text += section.name.isEmpty ? "\n[tls]\n" : "\n[tls \(SettingsLoader.quoted(section.name))]\n"
             }

@@ -10,7 +10,15 @@ public struct EffectiveSettings: Sendable {
         let origin: String
 
         /// The words as the dialect needs them.
-        var text: String { words.map { $0.isSecret ? "***" : SettingsLoader.quoted($0.text) }.joined(separator: " ") }
+        var text: String { words.map(shown).joined(separator: " ") }
+
+        private func shown(_ word: Word) -> String {
+            // Of who may look, the name is no secret.
+            if key == "auth", let colon = word.text.firstIndex(of: ":") {
+                return SettingsLoader.quoted("\(word.text[..<colon])") + ":***"
+            }
+            return word.isSecret ? "***" : SettingsLoader.quoted(word.text)
+        }
     }
 
     struct Section: Sendable {
@@ -20,11 +28,29 @@ public struct EffectiveSettings: Sendable {
         /// It has a line of its own in the configuration.
         var isWritten = true
         var values: [Value]
+
+        /// As its line says it in a configuration; empty for the part before the first.
+        var line: String {
+            switch place {
+            case .global: ""
+            case .backend: "backend \(name)"
+            case .stats: "stats"
+            case .metrics: "metrics"
+            case .tls: name.isEmpty ? "tls" : "tls \(name)"
+            }
+        }
     }
 
     var sections: [Section]
     /// Each backend's servers, once their names are resolved.
     var servers: [(backend: String, servers: [Server])] = []
+
+    /// Every setting as it is shown, in order.
+    public var told: [(section: String, key: String, value: String, origin: String)] {
+        sections.flatMap { section in
+            section.values.map { (section.line, $0.key, $0.text, $0.origin) }
+        }
+    }
 
     /// The resolved servers of a backend; none where there is no such backend.
     public func servers(of backend: String) -> [Server] { servers.first { $0.backend == backend }?.servers ?? [] }
@@ -70,7 +96,13 @@ extension SettingsLoader {
             let own = sections.first { $0.place == .stats }?.settings ?? []
             for key in Schema.statsKeys { stats.values += values(key, own, fallback: []) }
         }
-        return EffectiveSettings(sections: found + [stats])
+        found.append(stats)
+        if let section = sections.first(where: { $0.place == .metrics }) {
+            var told = EffectiveSettings.Section(place: .metrics, name: "", values: [])
+            for key in Schema.metricsKeys { told.values += values(key, section.settings, fallback: []) }
+            found.append(told)
+        }
+        return EffectiveSettings(sections: found)
     }
 
     private func values(_ key: Key, _ own: [Setting], fallback: [Setting]) -> [EffectiveSettings.Value] {

@@ -317,9 +317,40 @@ enum Readers {
     }
 
     @Sendable static func statsAuth(_ stats: inout StatsSettings, _ setting: Setting) throws(Mistake) {
-        guard try setting.single == "none" else {
-            throw Mistake("this version knows 'auth = none' only; without it, loopback addresses are served")
+        // Whatever is wrong with it, the line is not shown.
+        guard setting.words.count == 1 else {
+            throw Mistake("'auth' takes NAME:SECRET, in quotes where there are blanks, or none", isSecret: true)
         }
-        stats.isOpen = true
+        let text = setting.words[0].text
+        if text == "none" {
+            stats.isOpen = true
+            return
+        }
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, Values.isName(parts[0]), !parts[1].isEmpty else {
+            let isEmpty = parts.count == 2 && parts[1].isEmpty
+            throw Mistake(
+                isEmpty
+                    ? "the secret of 'auth' is empty"
+                    : "'auth' takes NAME:SECRET, like admin:${file:/etc/ballast/stats.password}", isSecret: true)
+        }
+        guard !stats.credentials.contains(where: { $0.name == parts[0] }) else {
+            throw Mistake("'auth' has '\(parts[0])' twice", isSecret: true)
+        }
+        // Passwords that begin so are hashes of other tools, or of accounts that are locked: the text itself would let in.
+        guard !["{", "*", "!"].contains(where: { parts[1].hasPrefix($0) }) else {
+            throw Mistake("the secret of 'auth' is no password, and no hash that begins with $", isSecret: true)
+        }
+        stats.credentials.append(Credential(name: parts[0], secret: parts[1], position: setting.position))
+    }
+
+    @Sendable static func statsNames(_ stats: inout StatsSettings, _ setting: Setting) throws(Mistake) {
+        for (index, word) in setting.words.enumerated() {
+            let isHost = word.text.utf8.allSatisfy { byte in
+                (0x61...0x7a).contains(byte | 0x20) || (0x30...0x39).contains(byte) || byte == 0x2d || byte == 0x2e
+            }
+            guard isHost else { throw Mistake("'\(word.text)' is not a host, like lb.example.com", word: index) }
+            stats.names.append(word.text.lowercased())
+        }
     }
 }

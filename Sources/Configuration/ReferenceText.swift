@@ -15,6 +15,7 @@ public enum ReferenceText {
             Schema.tlsKeys
         ),
         (.stats, "[stats]", "The page and the metrics.", Schema.statsKeys),
+        (.metrics, "[metrics]", "The metrics once more, without the page.", Schema.metricsKeys),
     ]
 
     /// `Config/reference/configuration.md`.
@@ -56,10 +57,11 @@ public enum ReferenceText {
             if place.place == .stats { text += "#[stats]\n" }
             // One without a certificate is a mistake.
             if place.place == .tls { text += "##[tls]\n" }
+            if place.place == .metrics { text += "##[metrics]\n" }
             for key in place.keys {
                 let bounds = key.bounds.map { " (\($0))" } ?? ""
                 text += "\n# \(wrapped(key.help + bounds))\n"
-                let mark = place.place == .tls ? "##" : "#"
+                let mark = place.place == .tls || place.place == .metrics ? "##" : "#"
                 text += key.defaultText.map { "\(mark)\(key.name) = \($0)\n" } ?? "##\(key.name) = \(key.sample)\n"
             }
         }

@@ -172,9 +172,30 @@ extension Schema {
     static let statsKeys: [Key] = [
         .stats(
             "listen", .words(Readers.statsListen), default: StatsSettings.defaultText, repeats: true,
-            "Where the page, /metrics, /healthz and /readyz are served; off serves them nowhere."),
+            "Where the page, /metrics, /healthz and /readyz are served, with tls behind it over TLS; off serves them nowhere."
+        ),
+        auth,
         .stats(
-            "auth", .words(Readers.statsAuth), default: nil, sample: "none",
-            "none lets anybody look who can connect; without it only loopback addresses are served."),
+            "names", .words(Readers.statsNames), default: nil, sample: "lb.example.com", repeats: true,
+            "Hosts that browsers may call the page by, besides IP addresses and localhost: others are refused actions, and without auth the page as well."
+        ),
+        .stats(
+            "aliases", .choice(\.aliases, ["off", "autoscaling"]), default: "off",
+            "autoscaling adds two metrics by the names that autoscalers ask for: request_queue_depth and prediction_latency_p99_seconds."
+        ),
     ]
+
+    static let metricsKeys: [Key] = [
+        .stats(
+            "listen", .words(Readers.statsListen), default: nil, sample: "10.0.0.5:9090", repeats: true,
+            "Where /metrics, /healthz and /readyz are served besides [stats], without the page; the options are those of 'listen'."
+        ),
+        auth,
+    ]
+
+    private static let auth = Key.stats(
+        "auth", .words(Readers.statsAuth), default: nil, sample: "admin:${file:/etc/ballast/stats.password}",
+        repeats: true,
+        "NAME:SECRET, who may look and act, with a password or its hash as crypt(3) makes it; or none, which lets anybody look who can connect. Without it only loopback addresses and UNIX sockets are served. /healthz and /readyz ask for nothing."
+    )
 }

@@ -7,9 +7,9 @@ enum Schema {
     static let longest = Duration.seconds(7 * 86_400)
 
     /// Where a setting stands.
-    enum Place: Equatable { case global, tls, backend, stats }
+    enum Place: Equatable { case global, tls, backend, stats, metrics }
 
-    static let sections = ["backend", "stats", "tls"]
+    static let sections = ["backend", "stats", "metrics", "tls"]
 
     /// The keys that may stand in `place`; before the first section those of backends may, as defaults.
     static func keys(in place: Place) -> [Key] {
@@ -17,6 +17,7 @@ enum Schema {
         case .global: globalKeys + backendKeys.filter { key in !globalKeys.contains { $0.name == key.name } }
         case .backend: backendKeys
         case .stats: statsKeys
+        case .metrics: metricsKeys
         case .tls: tlsKeys
         }
     }
@@ -139,7 +140,10 @@ enum Schema {
             "Memory of all responses that are being compressed, 300k each; beyond, they leave as they are."),
         .global(
             "access-log", .words(Readers.accessLog), default: "off",
-            "A line for each request: off, stderr or a path."),
+            "A line for each request: off, stderr or a path from / on."),
+        .global(
+            "access-log-format", .choice(\.accessLogFormat, ["text", "json"]), default: "text",
+            "How the lines of the access log are written: text for people, or json, an object a line."),
         .global(
             "error-folder", .words(Readers.errorFolder), default: nil, sample: "/etc/ballast/errors",
             "A folder with bodies for ballast's own answers: STATUS.html, STATUS.json, STATUS.txt, or 4xx and 5xx in place of the status, each at most 16k, and 32k when it is filled. {status}, {reason}, {type}, {message} and {request-id} in them are replaced."
@@ -147,6 +151,10 @@ enum Schema {
         .global(
             "log-level", .choice(\.logLevel, ["error", "warning", "info", "debug"]), default: "info",
             "How much is logged: error, warning, info or debug."),
+        .global(
+            "log-format", .choice(\.logFormat, ["auto", "text", "json"]), default: "auto",
+            "How the lines of the log on standard error are written: text with the time; json, an object a line; or auto, which is text, and under journald text with its priority in place of the time."
+        ),
         .global(
             "shutdown-timeout", .duration(\.shutdownTimeout, .zero...longest), default: "60s",
             "How long running requests may take to finish after TERM."),

@@ -229,13 +229,39 @@ public struct BackendSettings: Sendable {
     public init(name: String) { self.name = name }
 }
 
-/// `[stats]`.
+/// Somebody who may look at ballast's own page, with a password or its hash as crypt(3) makes it.
+public struct Credential: Sendable, Equatable {
+    public let name: String
+    public let secret: String
+    public let position: Position
+
+    public init(name: String, secret: String, position: Position) {
+        self.name = name
+        self.secret = secret
+        self.position = position
+    }
+
+    public static func == (left: Credential, right: Credential) -> Bool {
+        left.name == right.name && left.secret == right.secret
+    }
+
+    /// It is no password itself.
+    public var isHash: Bool { secret.hasPrefix("$") }
+}
+
+/// `[stats]`, or `[metrics]`.
 public struct StatsSettings: Sendable {
     public var listeners: [ListenerSettings] = []
     /// The section says where: then a port that is taken is fatal, and not just told.
     public var isWritten = false
     /// `auth = none`: anybody who can connect may look.
     public var isOpen = false
+    /// Who may look, and act.
+    public var credentials: [Credential] = []
+    /// Hosts that the page may be called by, in lower case.
+    public var names: [String] = []
+    /// `off` or `autoscaling`.
+    public var aliases = "off"
 
     public static let defaultText = "127.0.0.1:8404"
 
@@ -286,6 +312,10 @@ public struct Settings: Sendable {
     public var logLevel = "info"
     /// `off`, `stderr` or a path.
     public var accessLog = "off"
+    /// `text` or `json`.
+    public var accessLogFormat = "text"
+    /// `auto`, `text` or `json`.
+    public var logFormat = "auto"
     /// A folder with bodies for ballast's own answers; nil has none.
     public var errorFolder: String?
     public var shutdownTimeout = Duration.seconds(60)
@@ -304,9 +334,12 @@ public struct Settings: Sendable {
     public var certificateCheck = Duration.seconds(60)
     public var backends: [BackendSettings] = []
     public var stats = StatsSettings()
+    public var metrics = StatsSettings()
 
     public init() {}
 
     /// Every `listen`, wherever it stands.
-    public var allListeners: [ListenerSettings] { listeners + backends.flatMap(\.listeners) + stats.listeners }
+    public var allListeners: [ListenerSettings] {
+        listeners + backends.flatMap(\.listeners) + stats.listeners + metrics.listeners
+    }
 }

@@ -15,10 +15,32 @@ public struct SettingsError: Error, Equatable, Sendable {
 
     public init(_ position: Position, _ message: String, source: String = "", width: Int = 1) {
         self.position = position
-        self.message = Self.shortened(message, to: 400)
-        // A mark far to the right of a long line helps nobody.
-        self.source = position.column + width < 200 ? Self.shortened(source, to: 200) : ""
+        // A mark far to the right of a long line helps nobody; and what may be a secret is nobody's to read.
+        let isShown = position.column + width < 200 && !Self.mayHoldSecret(source)
+        self.source = isShown ? Self.shortened(source, to: 200) : ""
+        self.message = Self.shortened(Self.mayHoldSecret(source) ? Self.masked(message, source) : message, to: 400)
         self.width = width
+    }
+
+    /// Whether a line may have a password in it, whatever is wrong with it: its key is one of those that take one, or nearly;
+    /// or it is no setting at all, as a line of a file that holds nothing else.
+    static func mayHoldSecret(_ source: String) -> Bool {
+        let line = source.lowercased().drop { $0 == " " || $0 == "\t" }
+        guard !line.isEmpty, !line.hasPrefix("["), !line.hasPrefix("#"), !line.hasPrefix(";") else { return false }
+        let key = String(line.prefix { $0.isLetter || $0 == "-" || $0 == "_" || $0 == "." })
+        let name = key.split(separator: ".").last.map(String.init) ?? key
+        if ["pass", "secret", "auth"].contains(where: { name.contains($0) }) { return true }
+        return !line.contains("=") || Suggestion.distance(name, "auth") <= 1
+    }
+
+    /// Without what the line says behind its key.
+    private static func masked(_ message: String, _ source: String) -> String {
+        let value = source.drop { $0 != "=" && $0 != ":" && $0 != " " }
+        var parts = message.split(separator: "'", omittingEmptySubsequences: false).map(String.init)
+        for index in parts.indices where index % 2 == 1 && parts[index].utf8.count > 2 && value.contains(parts[index]) {
+            parts[index] = "***"
+        }
+        return parts.joined(separator: "'")
     }
 
     private static func shortened(_ text: String, to limit: Int) -> String {
@@ -91,7 +113,7 @@ enum Suggestion {
     }
 
     /// Insertions, deletions, substitutions and swaps of neighbours that lead from one word to the other.
-    private static func distance(_ left: String, _ right: String) -> Int {
+    static func distance(_ left: String, _ right: String) -> Int {
         let a = Array(left.utf8)
         let b = Array(right.utf8)
         var rows = [[Int]](repeating: [Int](repeating: 0, count: b.count + 1), count: a.count + 1)

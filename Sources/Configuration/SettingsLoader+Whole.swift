@@ -100,11 +100,32 @@ extension SettingsLoader {
                 ListenerSettings(text: text, address: .loopback, port: 8404, position: .nowhere)
             ]
         }
-        for listener in settings.stats.listeners where !settings.stats.isOpen && !listener.isLocal {
+        checkAccess(settings.stats, "[stats]")
+        if sections.contains(where: { $0.place == .metrics }), settings.metrics.listeners.isEmpty {
+            let section = sections.first { $0.place == .metrics }
+            errors.append(
+                SettingsError(
+                    section?.position ?? whole, "[metrics] listens nowhere; write for example: listen = 127.0.0.1:9090",
+                    source: section?.source ?? "", width: section?.source.utf8.count ?? 1))
+        }
+        checkAccess(settings.metrics, "[metrics]")
+    }
+
+    private mutating func checkAccess(_ own: StatsSettings, _ title: String) {
+        if own.isOpen, !own.credentials.isEmpty, let listener = own.listeners.first {
+            fail(listener.position, "\(title) has 'auth = none' beside a name; leave one of them out")
+        }
+        for listener in own.listeners where !own.isOpen && own.credentials.isEmpty && !listener.isLocal {
             fail(
                 listener.position,
-                "[stats] on \(listener.text) would show everything to everybody who can connect; use a loopback "
-                    + "address or a UNIX socket, or write 'auth = none' into [stats] if the network protects it")
+                "\(title) on \(listener.text) would show everything to everybody who can connect; write "
+                    + "'auth = NAME:SECRET' into \(title), use a loopback address or a UNIX socket, or write "
+                    + "'auth = none' if the network protects it")
+        }
+        for listener in own.listeners where !own.credentials.isEmpty && !listener.isLocal && !listener.isSecure {
+            guard let setting = sections.lazy.flatMap(\.settings).first(where: { $0.position == listener.position })
+            else { continue }
+            warn(setting, "passwords travel in the clear on \(listener.text); write 'tls' behind it")
         }
     }
 

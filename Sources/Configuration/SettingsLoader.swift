@@ -39,6 +39,7 @@ public struct SettingsLoader {
             case .global: "the global part"
             case .backend: "[backend \(name ?? "")]"
             case .stats: "[stats]"
+            case .metrics: "[metrics]"
             case .tls: name.map { "[tls \($0)]" } ?? "[tls]"
             }
         }
@@ -131,12 +132,12 @@ public struct SettingsLoader {
                 fail("a backend's name is 1 to 128 characters of printable ASCII")
                 return nil
             }
-        case "stats":
+        case "stats", "metrics":
             guard name == nil else {
-                fail("[stats] has no name")
+                fail("[\(kind)] has no name")
                 return nil
             }
-            place = .stats
+            place = kind == "stats" ? .stats : .metrics
         case "tls":
             guard name.map(Values.isName) ?? true else {
                 fail("a [tls]'s name is 1 to 128 characters of printable ASCII")
@@ -147,7 +148,8 @@ public struct SettingsLoader {
             let hint = Suggestion.text(for: kind, among: Schema.sections)
             let sections =
                 kind == "global" || kind == "defaults"
-                ? "; its keys stand before the first section" : "; there are [backend NAME], [tls] and [stats]"
+                ? "; its keys stand before the first section"
+                : "; there are [backend NAME], [tls], [stats] and [metrics]"
             fail("unknown section [\(kind)]" + (hint.isEmpty ? sections : hint))
             return nil
         }
@@ -185,7 +187,7 @@ public struct SettingsLoader {
     private mutating func override(_ text: String) {
         var reader = INIReader(file: "-D", sources: sources)
         guard let equals = text.firstIndex(of: "=") else {
-            errors.append(SettingsError(whole, "-D \(text): write KEY=VALUE or BACKEND.KEY=VALUE"))
+            errors.append(SettingsError(whole, "-D \(Self.shown(text)): write KEY=VALUE or BACKEND.KEY=VALUE"))
             return
         }
         let path = text[..<equals]
@@ -198,19 +200,26 @@ public struct SettingsLoader {
             })
                 ?? addStats(name)
         else {
-            errors.append(SettingsError(whole, "-D \(text): there is no [backend \(name ?? "")]"))
+            errors.append(SettingsError(whole, "-D \(Self.shown(text)): there is no [backend \(name ?? "")]"))
             return
         }
         reader.read(Array("\(key) =\(text[text.index(after: equals)...])".utf8))
         errors += reader.errors
         guard case .setting(var setting)? = reader.lines.first else { return }
-        setting.position = Position(file: "-D \(text)", line: 0, column: 0)
+        setting.position = Position(file: "-D \(Self.shown(text))", line: 0, column: 0)
         setting.isOverride = true
         // Of a repeating key several -D add up; of any other the last one holds.
         let adds = Schema.key(setting.key, in: sections[index].place)?.repeats == true
         sections[index].settings.removeAll { $0.key == setting.key && !($0.isOverride && adds) }
         var seen: [String: Int] = [:]
         take(setting, section: index, &seen)
+    }
+
+    /// Of `-D TEXT`, without what may be a secret.
+    private static func shown(_ text: String) -> String {
+        guard SettingsError.mayHoldSecret(text) else { return text }
+        let name = text.prefix { $0.isLetter || $0.isNumber || "-_. ".contains($0) }
+        return name.utf8.count == text.utf8.count ? text : name + "=***"
     }
 
     private var hasNoBackend: Bool { !sections.contains { $0.place == .backend } }
@@ -225,11 +234,12 @@ public struct SettingsLoader {
 
     private mutating func applyAll() {
         for setting in sections[0].settings { applyGlobal(setting) }
-        for section in sections where section.place == .stats {
+        for section in sections where section.place == .stats || section.place == .metrics {
+            let own = section.place == .stats ? \Settings.stats : \Settings.metrics
             for setting in section.settings {
-                guard case .stats(let target)? = Schema.key(setting.key, in: .stats)?.scope else { continue }
+                guard case .stats(let target)? = Schema.key(setting.key, in: section.place)?.scope else { continue }
                 attempt(setting) { loader, setting throws(Mistake) in
-                    try target.apply(setting, to: &loader.settings.stats)
+                    try target.apply(setting, to: &loader.settings[keyPath: own])
                 }
             }
         }
@@ -299,6 +309,7 @@ extension SettingsLoader.Section {
         case .global: name == nil
         case .backend: name == self.name
         case .stats: name == "stats"
+        case .metrics: name == "metrics"
         case .tls: name == (self.name.map { "tls \($0)" } ?? "tls")
         }
     }

@@ -22,7 +22,7 @@ extension Admission {
         let isFirst = serial == 0
         serial += 1
         rules = roster.rules
-        for place in conditions.indices { keep(place, &content) }
+        for place in conditions.indices { keep(place, &content, now) }
         swap(&conditions, &content.places)
         swap(&entries, &content.entries)
         swap(&policies, &content.policies)
@@ -39,11 +39,13 @@ extension Admission {
     }
 
     /// Takes over what is known of the server that stands at `place` now.
-    private mutating func keep(_ place: Int, _ new: inout Roster.Content) {
+    private mutating func keep(_ place: Int, _ new: inout Roster.Content, _ now: Duration) {
         let isSame = new.places[place].isMember && new.entries[place].number == entries[place].number
         if isSame, conditions[place].isMember {
             swap(&new.places[place], &conditions[place])
-            new.places[place].take(conditions[place].server, rules)
+            let before = new.places[place].state
+            new.places[place].take(conditions[place].configured, rules)
+            if new.places[place].state != before { new.places[place].since = now }
         } else if !new.places[place].isMember {
             swap(&new.places[place], &conditions[place])
             new.places[place].isMember = false

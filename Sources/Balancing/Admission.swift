@@ -126,6 +126,16 @@ struct Admission: Sendable {
         serveLine(note.at, &aftermath)
     }
 
+    /// Somebody acts by hand; false where there is no such server.
+    mutating func act(_ action: ManualAction, on number: Int, now: Duration, _ aftermath: inout Aftermath) -> Bool {
+        guard let server = place(number), conditions[server].isMember else { return false }
+        let before = conditions[server].state
+        conditions[server].take(action, rules)
+        changed(server, from: before, now, &aftermath)
+        serveLine(now, &aftermath)
+        return true
+    }
+
     /// Time has passed: ends ejections, goes on with slow starts.
     mutating func tend(_ now: Duration, _ aftermath: inout Aftermath) {
         for server in order {
@@ -153,7 +163,10 @@ struct Admission: Sendable {
         refresh(server, now)
         let state = conditions[server].state
         if couldServe != canServe { aftermath.canServe = canServe }
-        if state != before { aftermath.changes.append(StateChange(server: entries[server].number, state: state)) }
+        if state != before {
+            conditions[server].since = now
+            aftermath.changes.append(StateChange(server: entries[server].number, state: state))
+        }
         aftermath.isTimed = aftermath.isTimed || conditions[server].nextChange(now) != nil
     }
 

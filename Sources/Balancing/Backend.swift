@@ -88,6 +88,22 @@ public final class Backend: Sendable {
         return aftermath
     }
 
+    /// Does by hand what an operator asks for.
+    /// - Parameter server: its number.
+    /// - Returns: what follows; nil where there is no such server any more.
+    public func act(_ action: ManualAction, on server: Int, now: Duration) -> Aftermath? {
+        var aftermath = Aftermath()
+        let isKnown = admission.withLock { $0.act(action, on: server, now: now, &aftermath) }
+        return isKnown ? aftermath : nil
+    }
+
+    /// Whether a server, by its number, is not to be checked: it is disabled, or gone.
+    public func isDisabled(_ server: Int) -> Bool {
+        admission.withLock { admission in
+            admission.place(server).map { admission.conditions[$0].server.isDisabled } ?? true
+        }
+    }
+
     /// Lets time take effect: ejections end, slow starts go on.
     /// - Returns: what follows, and when to call again; nil while nothing changes by itself.
     public func tend(now: Duration) -> (aftermath: Aftermath, next: Duration?) {
@@ -111,6 +127,11 @@ public final class Backend: Sendable {
         public let isMember: Bool
         public let server: Server
         public let state: ServerState
+        /// Since when that is its state; nil where it never was another.
+        public let since: Duration?
+        public let manual: ManualSetting
+        /// Its weight, whether it is drained or not.
+        public let weight: Int
         /// Its checks pass.
         public let isHealthy: Bool
         public let inflight: Int
@@ -134,7 +155,8 @@ public final class Backend: Sendable {
                 let limit = admission.limit(place)
                 return ServerReport(
                     number: admission.entries[place].number, isMember: condition.isMember, server: condition.server,
-                    state: condition.state,
+                    state: condition.state, since: condition.since, manual: condition.manual,
+                    weight: condition.manual.weight ?? condition.configured.weight,
                     isHealthy: condition.health.state == .up && !condition.server.isDisabled,
                     inflight: admission.inflight(place),
                     limit: limit == .max ? nil : limit, lastCheck: condition.lastCheck)

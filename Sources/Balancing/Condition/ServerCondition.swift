@@ -26,7 +26,12 @@ enum Tier: Int, Sendable, CaseIterable {
 }
 
 struct ServerCondition: Sendable {
-    var server: Server
+    /// As it is used: what the configuration says, and what was set by hand over it.
+    private(set) var server: Server
+    private(set) var configured: Server
+    private(set) var manual = ManualSetting()
+    /// Since when its state is this one, where it has changed.
+    var since: Duration?
     var health: HealthMachine
     var ejection: Ejection
     var slowStart: SlowStart
@@ -53,6 +58,7 @@ struct ServerCondition: Sendable {
 
     init(_ server: Server, _ rules: BackendRules) {
         self.server = server
+        configured = server
         health = HealthMachine(rules.health)
         ejection = Ejection(rules.ejection)
         slowStart = SlowStart(rules.slowStart)
@@ -60,12 +66,24 @@ struct ServerCondition: Sendable {
 
     /// Goes on under other rules, with other options.
     mutating func take(_ server: Server, _ rules: BackendRules) {
-        // It was not checked meanwhile: nothing is known of it.
-        let wasDisabled = self.server.isDisabled && !server.isDisabled
-        self.server = server
-        if wasDisabled { health = HealthMachine(rules.health) } else { health.take(rules.health) }
+        configured = server
+        health.take(rules.health)
         ejection.rule = rules.ejection
         slowStart.take(rules.slowStart)
+        apply(rules)
+    }
+
+    /// Takes in what somebody does by hand.
+    mutating func take(_ action: ManualAction, _ rules: BackendRules) {
+        action.change(&manual, of: configured)
+        apply(rules)
+    }
+
+    private mutating func apply(_ rules: BackendRules) {
+        let wasDisabled = server.isDisabled
+        server = manual.applied(to: configured)
+        // It was not checked meanwhile: nothing is known of it.
+        if wasDisabled, !server.isDisabled { health = HealthMachine(rules.health) }
     }
 
     /// Where it may serve now; nil for nowhere.

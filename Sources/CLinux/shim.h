@@ -4,6 +4,7 @@
 #define BALLAST_CLINUX_SHIM_H
 
 /* _GNU_SOURCE stays undefined: it would change structs that other modules import as well. */
+#include <crypt.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/sockios.h>

@@ -25,6 +25,22 @@ public enum Machine {
         return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
+    /// Whether standard error is read by the journal, which says where it reads (systemd.exec(5), JOURNAL_STREAM).
+    public static var isStandardErrorJournal: Bool {
+        var about = stat()
+        guard let stream = File.environment("JOURNAL_STREAM"), unsafe fstat(2, &about) == 0 else { return false }
+        return stream == "\(about.st_dev):\(about.st_ino)"
+    }
+
+    /// What the machine calls itself.
+    public static var hostName: String {
+        var name = utsname()
+        guard unsafe uname(&name) == 0 else { return "" }
+        return unsafe withUnsafeBytes(of: &name.nodename) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+    }
+
     /// Bytes of memory that the machine has; nil when it does not say.
     public static var memory: Int? {
         let pages = sysconf(Int32(_SC_PHYS_PAGES))

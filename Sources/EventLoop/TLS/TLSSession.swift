@@ -272,6 +272,14 @@ public final class TLSSession {
 
     // MARK: What was agreed
 
+    /// Like `TLSv1.3`.
+    public var versionName: String { unsafe String(cString: SSL_get_version(ssl)) }
+
+    /// In OpenSSL's words.
+    public var cipherName: String {
+        unsafe SSL_get_current_cipher(ssl).map { unsafe String(cString: SSL_CIPHER_get_name($0)) } ?? ""
+    }
+
     public var isResumed: Bool { unsafe SSL_session_reused(ssl) == 1 }
 
     /// The client's certificate, which was verified; nil where there is none.

@@ -5,6 +5,7 @@ import Balancing
 public import Configuration
 import EventLoop
 import HTTP
+import Metrics
 import Relay
 
 /// What a configuration says of requests, whatever their backend.
@@ -38,6 +39,7 @@ final class TrafficRules: Sendable {
     let compressBudget: MemoryBudget
     /// Gets one line for each request; nil where none is wanted.
     let accessLog: (@Sendable (String) -> Void)?
+    private let accessLogIsJSON: Bool
     /// Bodies for ballast's own answers.
     let answers: AnswerBodies
 
@@ -73,7 +75,11 @@ final class TrafficRules: Sendable {
         self.replayBudget = replayBudget
         self.compressBudget = compressBudget
         self.accessLog = accessLog
+        accessLogIsJSON = settings.accessLogFormat == "json"
     }
+
+    /// Tells of a request.
+    func log(_ record: AccessRecord) { accessLog?(accessLogIsJSON ? record.json : record.text) }
 
     /// Who is at the other end of a connection.
     func identity(of peer: Endpoint) -> ClientIdentity { identity(of: peer.address) }
@@ -196,8 +202,8 @@ enum ListenerRole: Sendable, Equatable {
     case routed
     /// Requests to one backend.
     case backend(Int)
-    /// ballast's own page and metrics.
-    case stats
+    /// ballast's own page and metrics; metrics alone.
+    case stats, metrics
 }
 
 /// A listener as a configuration wants it.
@@ -207,6 +213,8 @@ struct ListenerPlan: Sendable {
     /// A port that is taken is told, and no more.
     let isOptional: Bool
     let shared: SharedListener
+    /// Of ballast's own ones.
+    let access: OwnAccess?
 }
 
 extension ListenerPlan {
@@ -227,7 +235,7 @@ extension ListenerPlan {
 public final class Plan: Sendable {
     public let backends: [BackendPlan]
     /// By backend, in the order of the configuration.
-    let servers: [[Member]]
+    let servers: [[SharedServer]]
     let listeners: [ListenerPlan]
     let router: Router
     /// Where every routed request goes, when there is nothing to compare.
@@ -235,12 +243,15 @@ public final class Plan: Sendable {
     let traffic: TrafficRules
     /// Of the files as they were when it was made.
     let security: Security
+    /// Somebody may act from the page.
+    let hasActions: Bool
+    let hasAutoscalingAliases: Bool
     let maxConnections: Int
     let replayMemory: Int
     let compressMemory: Int
 
     init(
-        _ settings: Settings, backends: [BackendPlan], servers: [[Member]], listeners: [ListenerPlan],
+        _ settings: Settings, backends: [BackendPlan], servers: [[SharedServer]], listeners: [ListenerPlan],
         traffic: TrafficRules, security: Security
     ) {
         self.security = security
@@ -250,6 +261,8 @@ public final class Plan: Sendable {
         self.traffic = traffic
         router = Router(backends.map(\.settings))
         onlyBackend = router.only
+        hasActions = !settings.stats.credentials.isEmpty
+        hasAutoscalingAliases = settings.stats.aliases == "autoscaling"
         maxConnections = settings.maxConnections
         replayMemory = settings.replayMemory
         compressMemory = settings.compressMemory

@@ -25,8 +25,9 @@ public struct OpenedListener: Sendable {
     /// By worker; workers beyond the last one do not listen there.
     let sockets: [ListeningSocket]
 
-    /// It serves ballast's own page.
+    /// It serves ballast's own page; or metrics alone.
     public var isStats: Bool { shared.identity.isStats }
+    public var isMetrics: Bool { shared.identity.isMetrics }
     public var isSecure: Bool { shared.identity.isSecure }
 }
 
@@ -101,7 +102,7 @@ extension Shared {
             settings, replayBudget: replayBudget, compressBudget: compressBudget, answers: answers, accessLog: accessLog
         )
         var backends: [BackendPlan] = []
-        var members: [[Member]] = []
+        var members: [[SharedServer]] = []
         var rosters: [Roster] = []
         for (backend, servers) in zip(settings.backends, servers) {
             let shared =
@@ -128,15 +129,20 @@ extension Shared {
             wanted += backend.listeners.map { ($0, .backend(index), false) }
         }
         wanted += settings.stats.listeners.map { ($0, .stats, !settings.stats.isWritten) }
+        wanted += settings.metrics.listeners.map { ($0, .metrics, false) }
+        let page = OwnAccess(settings.stats, hasPage: true)
+        let metrics = OwnAccess(settings.metrics, hasPage: false)
         // Several may ask for any free port: each takes over one of those that there are.
         var known = plan?.listeners.map(\.shared) ?? []
         return wanted.map { settings, role, isOptional in
-            let identity = SharedListener.Identity(settings, isStats: role == .stats)
+            let identity = SharedListener.Identity(settings, role)
             let position = known.firstIndex { $0.identity == identity }
             let shared =
                 position.map { known.remove(at: $0) }
-                ?? SharedListener(identity, workerCount: metrics.count, ledger: ledger)
-            return ListenerPlan(settings: settings, role: role, isOptional: isOptional, shared: shared)
+                ?? SharedListener(identity, workerCount: workerCount, ledger: ledger)
+            return ListenerPlan(
+                settings: settings, role: role, isOptional: isOptional, shared: shared,
+                access: role == .stats ? page : role == .metrics ? metrics : nil)
         }
     }
 
@@ -174,7 +180,7 @@ extension Shared {
     ) throws(ListenFailure) -> [OpenedListener] {
         let settings = listener.settings
         // One worker is enough for the page.
-        let count = listener.role == .stats ? 1 : metrics.count
+        let count = listener.shared.identity.isStats ? 1 : metrics.count
         var found: [[ListeningSocket]] = []
         do throws(SystemError) {
             if let name = settings.inherited {
@@ -244,8 +250,8 @@ extension Shared {
         _ proposal: Proposal, now: Duration, done: @escaping @Sendable (AdoptionReport) -> Void
     ) {
         var longest = Duration.zero
-        for member in (plan?.servers ?? []).joined() { member.shared.setMember(false) }
-        for member in proposal.plan.servers.joined() { member.shared.setMember(true) }
+        for member in (plan?.servers ?? []).joined() { member.setMember(false) }
+        for member in proposal.plan.servers.joined() { member.setMember(true) }
         for (index, backend) in proposal.plan.backends.enumerated() {
             let (aftermath, hold) = backend.shared.adopt(
                 proposal.rosters[index], proposal.plan.servers[index], now: now)

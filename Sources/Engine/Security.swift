@@ -76,7 +76,7 @@ extension Worker {
         switch TokenKind(rawValue: token.kind) {
         case .client: clients[token]?.shake()
         case .server: servers[token]?.shake(self)
-        case .listener, .exchange, .probe, .check, .backend, nil: break
+        case .listener, .exchange, .probe, .check, .backend, .live, nil: break
         }
     }
 }

@@ -3,6 +3,7 @@ import Addresses
 public import Balancing
 import Configuration
 import EventLoop
+import HTTP
 public import Metrics
 import Synchronization
 
@@ -21,14 +22,22 @@ public final class Shared: Sendable {
     let gate = Mutex(ConnectionGate())
     let build: Statistics.Build
     /// Where pages are made: with hundreds of servers that takes longer than streams should wait.
-    private let side = SideQueue(label: "ballast.pages")
-    private let droppedLogLines: @Sendable () -> Int
+    let side = SideQueue(label: "ballast.pages")
+    /// Where hashes of passwords are computed, which is slow by intent.
+    private let passwords = SideQueue(label: "ballast.passwords")
+    public let events = RecentEvents()
+    let recording = Recording()
+    let looks = Mutex(0)
+    /// What those who watch the page got last.
+    let lastFragments = Mutex(PageFragments())
+    let host = Machine.hostName
+    let droppedLogLines: @Sendable () -> Int
     private let mailboxes = Mutex<[Mailbox<WorkerMessage>]>([])
-    private let states = Mutex(States())
+    let states = Mutex(States())
     /// When each worker last said that it turns.
     private let heartbeats: Mutex<[Duration]>
 
-    private struct States {
+    struct States {
         /// Nil until the first configuration is adopted.
         var plan: Plan?
         /// Every backend that is still in use, named by the configuration or not.
@@ -46,6 +55,8 @@ public final class Shared: Sendable {
         var wasLastLoadAccepted = true
         var certificates: [Statistics.Certificate] = []
         var wasLastCertificateLoadAccepted = true
+        /// The configuration in effect as JSON.
+        var configurationText: [UInt8] = []
     }
 
     /// A port with the listener that it serves.
@@ -56,11 +67,11 @@ public final class Shared: Sendable {
         let file: SocketFile?
     }
 
-    private struct WeakBackend: Sendable {
+    struct WeakBackend: Sendable {
         weak var backend: SharedBackend?
     }
 
-    private struct WeakListener: Sendable {
+    struct WeakListener: Sendable {
         weak var listener: SharedListener?
     }
 
@@ -178,7 +189,14 @@ public final class Shared: Sendable {
     public func removeSocketFiles() { for port in held { port.file?.remove() } }
 
     /// A configuration was refused: nothing has changed but this.
-    public func noteRefusal() { states.withLock { $0.wasLastLoadAccepted = false } }
+    /// - Parameter reason: the first of its mistakes.
+    public func noteRefusal(_ reason: String) {
+        states.withLock { $0.wasLastLoadAccepted = false }
+        events.note(
+            RecentEvent(
+                at: stamp, kind: .configuration, isTrouble: true,
+                text: "a configuration was refused, and everything goes on as before: \(reason)"))
+    }
 
     // MARK: Certificates
 
@@ -198,6 +216,12 @@ public final class Shared: Sendable {
     /// Changed files were taken up, or refused: then nothing else has changed.
     public func noteCertificateLoad(_ isAccepted: Bool) {
         states.withLock { $0.wasLastCertificateLoadAccepted = isAccepted }
+        events.note(
+            RecentEvent(
+                at: stamp, kind: .certificate, isTrouble: !isAccepted,
+                text: isAccepted
+                    ? "changed files of TLS are in use" : "changed files of TLS were refused; those before stay in use")
+        )
     }
 
     // MARK: Readiness
@@ -209,6 +233,9 @@ public final class Shared: Sendable {
         let (plan, isReady, isDraining) = states.withLock { ($0.plan, $0.hasBeenReady, $0.isDraining) }
         return !isDraining && (isReady || plan?.backends.allSatisfy { $0.shared.backend.isReady } == true)
     }
+
+    /// There was a round of checks already: what servers are found to be is news.
+    var hasBegun: Bool { states.withLock { $0.hasBeenReady } }
 
     /// A server has had its first verdict: perhaps it was the last one that was waited for.
     func noteVerdict() {
@@ -233,57 +260,24 @@ public final class Shared: Sendable {
 
     // MARK: Pages
 
-    /// Seconds since 1970.
-    var wallTime: Double { Machine.wallTime }
+    /// The time of the wall clock, for people.
+    public var stamp: String { CivilDate.timestamp(Machine.wallTime) }
 
-    /// Makes the text of a page beside the loops; it comes back to the first worker.
-    func compose(_ page: OwnPage) {
-        side.run { [self] in
-            let statistics = statistics(now: Machine.monotonicTime)
-            let text =
-                switch page {
-                case .stats: StatsPage.html(statistics)
-                case .metrics: PrometheusText.text(statistics)
-                }
-            send(.composed(page, text), to: 0)
+    var configurationText: [UInt8] {
+        get { states.withLock { $0.configurationText } }
+        set { states.withLock { $0.configurationText = newValue } }
+    }
+
+    /// Judges a claim beside the loops; the answer comes back to the first worker.
+    func verify(_ claim: Claim, _ access: OwnAccess, of address: ConnectionGate.Client?, for client: Token) {
+        passwords.run { [self] in
+            let isRight = Doorkeeper.isRight(claim, access)
+            send(.judged(client, claim, access, of: address, isRight: isRight), to: 0)
         }
     }
 
-    /// Everything that is told, at this moment.
-    /// - Parameter now: of the loop's clock.
-    public func statistics(now: Duration) -> Statistics {
-        let (plan, loadedAt, wasAccepted, backends) = states.withLock { states in
-            (states.plan, states.loadedAt, states.wasLastLoadAccepted, states.backends.compactMap(\.backend))
-        }
-        let held = held
-        let listeners = (plan?.listeners ?? []).map { listener in
-            // Where any port was asked for, the one that it became.
-            let isAny = listener.settings.port == 0 && listener.settings.inherited == nil
-            let endpoint = isAny ? held.first { $0.listener === listener.shared }?.endpoint.description : nil
-            return Statistics.Listener(
-                name: endpoint ?? listener.settings.text, isSecure: listener.settings.isSecure,
-                counts: Snapshot(listener.shared.metrics))
-        }
-        var told = Statistics(
-            build: build, process: .init(ProcessFacts()), loadedAt: loadedAt, now: Machine.wallTime, isReady: isReady,
-            counts: Snapshot(metrics.map(\.process)), listeners: listeners,
-            unrouted: Statistics.Requests(metrics.map(\.unrouted)),
-            backends: (plan?.backends ?? []).map { Statistics.Backend($0.shared, $0.settings, now: now) })
-        // Those that the configuration dropped, while they finish.
-        for backend in backends where plan?.backends.contains(where: { $0.shared === backend }) == false {
-            let leaving = Statistics.Backend(leaving: backend, now: now)
-            if leaving.waiting > 0 || leaving.servers.contains(where: { $0.inflight > 0 }) {
-                told.backends.append(leaving)
-            }
-        }
-        told.wasLastLoadAccepted = wasAccepted
-        (told.certificates, told.wasLastCertificateLoadAccepted) = states.withLock {
-            ($0.certificates, $0.wasLastCertificateLoadAccepted)
-        }
-        told.limits = Snapshot(metrics.map(\.limits))
-        told.droppedLogLines = droppedLogLines()
-        return told
-    }
+    /// Every backend that anything still uses.
+    var inUse: [SharedBackend] { states.withLock { $0.backends.compactMap(\.backend) } }
 
     // MARK: Sums
 
@@ -303,58 +297,4 @@ public final class Shared: Sendable {
 
     /// Of the process, added up.
     public var counts: Snapshot<ProcessCounter> { Snapshot(metrics.map(\.process)) }
-}
-
-extension Statistics.Process {
-    init(_ facts: ProcessFacts) {
-        self.init()
-        cpuSeconds = facts.cpuSeconds
-        residentBytes = facts.residentBytes
-        virtualBytes = facts.virtualBytes
-        openDescriptors = facts.openDescriptors
-        maximumDescriptors = facts.maximumDescriptors
-        startedAt = facts.startedAt
-    }
-}
-
-extension Statistics.Backend {
-    init(_ shared: SharedBackend, _ settings: BackendSettings, now: Duration) {
-        let report = shared.backend.report
-        self.init(
-            name: shared.name, policy: settings.balance, waiting: report.waiting,
-            longestWait: report.waitingSince.map { now - $0 } ?? .zero, queueLimit: settings.queue,
-            requests: Statistics.Requests(shared.metrics),
-            servers: report.servers.compactMap { Statistics.Server($0, of: shared, now: now) })
-        // One that finishes under its old address has given its name away.
-        let names = report.servers.filter(\.isMember).map(\.server.name)
-        guard names.count < servers.count else { return }
-        for index in names.count..<servers.count where names.contains(servers[index].name) {
-            servers[index].name += "@\(servers[index].address)"
-        }
-    }
-
-    /// A backend that the configuration names no more.
-    init(leaving shared: SharedBackend, now: Duration) {
-        self.init(shared, BackendSettings(name: shared.name), now: now)
-        policy = "removed"
-        queueLimit = 0
-        for index in servers.indices { servers[index].state = ServerState.draining.word }
-    }
-}
-
-extension Statistics.Server {
-    fileprivate init?(_ report: Backend.ServerReport, of backend: SharedBackend, now: Duration) {
-        // It went between the report and this.
-        guard let shared = backend.server(report.number) else { return nil }
-        self.init(
-            name: report.server.name, address: report.server.endpoint.description, state: report.state.word,
-            metrics: shared.metrics)
-        isHealthy = report.isHealthy
-        isBackup = report.server.isBackup
-        weight = report.server.weight
-        inflight = report.inflight
-        maxconn = report.server.maxconn
-        limit = report.limit
-        lastCheck = report.lastCheck.map { "\($0.text), \(Int((now - $0.at) / .seconds(1)))s ago" } ?? ""
-    }
 }

@@ -20,6 +20,7 @@ final class SharedServer: Sendable {
     let authority: [UInt8]
     /// By worker.
     let metrics: [ServerMetrics]
+    let recording = Recording()
     private let membership = Atomic<Bool>(false)
 
     init(_ server: Server, number: Int, workerCount: Int) {
@@ -41,18 +42,13 @@ final class SharedServer: Sendable {
     var lastByte: Duration { metrics.reduce(.zero) { max($0, $1.lastByte) } }
 }
 
-/// A server as a configuration names it.
-struct Member: Sendable {
-    let shared: SharedServer
-    let isDisabled: Bool
-}
-
 /// One backend under its name.
 final class SharedBackend: Sendable {
     let name: String
     let backend: Backend
     /// By worker.
     let metrics: [RequestMetrics]
+    let recording = Recording()
     /// By place.
     private let servers = Mutex<[SharedServer]>([])
     private let ledger: Ledger
@@ -66,6 +62,13 @@ final class SharedBackend: Sendable {
 
     deinit { ledger.add(requests: Snapshot(metrics.map(\.counters))) }
 
+    /// Those that it has, each once.
+    var known: [SharedServer] {
+        let all = servers.withLock { $0 }
+        // One that fills a place which nobody has stands at its own as well.
+        return all.enumerated().filter { ServerNumber.place($1.number) == $0 }.map(\.element)
+    }
+
     /// The server with this number; nil once another has taken its place.
     func server(_ number: Int) -> SharedServer? {
         let place = ServerNumber.place(number)
@@ -74,20 +77,18 @@ final class SharedBackend: Sendable {
     }
 
     /// Servers with the numbers of `roster`; those that are known keep their counters.
-    func members(_ servers: [Server], of roster: Roster) -> [Member] {
+    func members(_ servers: [Server], of roster: Roster) -> [SharedServer] {
         zip(roster.numbers, servers).map { number, server in
-            let shared =
-                self.server(number) ?? SharedServer(server, number: number, workerCount: metrics.count)
-            return Member(shared: shared, isDisabled: server.isDisabled)
+            self.server(number) ?? SharedServer(server, number: number, workerCount: metrics.count)
         }
     }
 
     /// Goes on with `roster` and its servers, which are findable before the first of them is picked. Meanwhile nobody is
     /// kept from looking for a server: what takes time is done beside the locks.
     /// - Returns: what follows, and for how long nobody could choose a server.
-    func adopt(_ roster: Roster, _ members: [Member], now: Duration) -> (Aftermath, hold: Duration) {
+    func adopt(_ roster: Roster, _ members: [SharedServer], now: Duration) -> (Aftermath, hold: Duration) {
         var next = servers.withLock { $0 }
-        for member in members.map(\.shared) {
+        for member in members {
             let place = ServerNumber.place(member.number)
             // A filler is found by nobody: its number is another.
             while next.count <= place { next.append(member) }
@@ -119,15 +120,18 @@ final class SharedListener: Sendable {
         var path: String?
         /// Of a socket that was passed to this process.
         var inherited: String?
+        /// It is one of ballast's own; of metrics alone.
         var isStats: Bool
+        var isMetrics: Bool
         var isSecure: Bool
 
-        init(_ settings: ListenerSettings, isStats: Bool) {
+        init(_ settings: ListenerSettings, _ role: ListenerRole) {
             address = settings.address
             port = settings.port
             path = settings.path
             inherited = settings.inherited
-            self.isStats = isStats
+            isStats = role == .stats || role == .metrics
+            isMetrics = role == .metrics
             isSecure = settings.isSecure
         }
     }

@@ -18,7 +18,11 @@ extension Worker {
         case .granted(let backend, let grant): deliver(backend, grant)
         case .serverIsDown(let backend, let server): leave(backend, server)
         case .tend(let backend): caretaker.tend(backend, self)
-        case .composed(let page, let text): deliver(text, of: page)
+        case .composed(let page, let form, let bytes): deliver(bytes, of: page, as: form)
+        case .live(let update): live.deliver(update, self)
+        case .judged(let client, let claim, let access, let address, let isRight):
+            doorkeeper.answered(claim, isRight: isRight, access, from: address)
+            clients[client]?.judged(isRight: isRight)
         }
     }
 
@@ -30,8 +34,10 @@ extension Worker {
         if !aftermath.isEmpty { carryOut(aftermath, backend) }
     }
 
-    /// - Parameter reason: of changes, for the log.
-    func carryOut(_ aftermath: Aftermath, _ backend: SharedBackend, reason: String? = nil) {
+    /// - Parameters:
+    ///   - reason: of changes, for the log.
+    ///   - isTold: changes are told already.
+    func carryOut(_ aftermath: Aftermath, _ backend: SharedBackend, reason: String? = nil, isTold: Bool = false) {
         for grant in aftermath.grants {
             if grant.waiter.worker == index {
                 grants.append((backend, grant))
@@ -39,12 +45,16 @@ extension Worker {
                 shared.send(.granted(backend, grant), to: grant.waiter.worker)
             }
         }
-        for change in aftermath.changes { tell(change, backend, reason) }
+        for change in aftermath.changes { if !isTold { tell(change, backend, reason) } }
         for number in aftermath.departed {
             guard let server = backend.server(number) else { continue }
             log.say(.info, "\(backend.name)/\(server.name), which was removed, has finished its last request")
         }
         if let canServe = aftermath.canServe {
+            shared.events.note(
+                RecentEvent(
+                    at: shared.stamp, kind: .state, isTrouble: !canServe, backend: backend.name,
+                    text: canServe ? "serves again" : "no server can serve; requests are answered with 503"))
             log.say(
                 canServe ? .info : .error,
                 canServe
@@ -82,6 +92,12 @@ extension Worker {
             reason.map { ": \($0)" }
             ?? (change.state == .ejected ? ": \(limit) requests failed in a row, or the one that tried it" : "")
         let isWorse = [ServerState.down, .ejected, .busy].contains(change.state)
+        if isWorse || shared.hasBegun {
+            shared.events.note(
+                RecentEvent(
+                    at: shared.stamp, kind: .state, isTrouble: isWorse, backend: backend.name, server: server.name,
+                    text: "\(change.state.word)\(why)"))
+        }
         log.say(isWorse ? .warning : .info, "\(backend.name)/\(server.name) is \(change.state.word)\(why)")
         if change.state == .down { shared.sendToAll(.serverIsDown(backend, server: change.server)) }
     }
@@ -102,10 +118,10 @@ extension Worker {
         if pageReaders.count(where: { $0.page == page }) == 1 { shared.compose(page) }
     }
 
-    private func deliver(_ text: String, of page: OwnPage) {
+    private func deliver(_ bytes: [UInt8], of page: OwnPage, as form: OwnPage) {
         let readers = pageReaders.filter { $0.page == page }
         pageReaders.removeAll { $0.page == page }
-        for reader in readers { clients[reader.client]?.composed(text) }
+        for reader in readers { clients[reader.client]?.composed(form, bytes) }
     }
 }
 
@@ -172,6 +188,23 @@ extension RequestCounter {
             .noRoute, .badRequest, .shutdown, .requestTimeout, .tunnelTimeout, .bodyRate, .readRate, .clientLimit,
             .tooLarge:
             self = .retriesReset
+        }
+    }
+}
+
+extension ServerCounter {
+    /// What a failed attempt is counted as.
+    init(_ failure: Failure) {
+        switch failure {
+        case .connect: self = .failedConnect
+        case .connectTimeout: self = .failedConnectTimeout
+        case .upstreamTLS: self = .failedTLS
+        case .reset: self = .failedReset
+        case .badResponse: self = .failedResponse
+        case .firstByteTimeout, .idleTimeout: self = .failedTimeout
+        case .headTimeout, .bodyTimeout, .writeTimeout, .noServer, .queueFull, .queueTimeout, .noRoute, .badRequest,
+            .shutdown, .requestTimeout, .tunnelTimeout, .bodyRate, .readRate, .clientLimit, .tooLarge:
+            self = .failedOther
         }
     }
 }

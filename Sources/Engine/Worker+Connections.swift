@@ -23,7 +23,8 @@ extension Worker {
             }
             return Listener(
                 token: token, socket: socket ?? SocketID(rawValue: -1), endpoint: opened.endpoint,
-                settings: wanted.settings, shared: opened.shared, worker: index, backend: backend(of: wanted.role))
+                settings: wanted.settings, shared: opened.shared, worker: index, backend: backend(of: wanted.role),
+                access: wanted.access)
         }
         guard let failure else { return }
         listeners.remove(listener.token)
@@ -40,10 +41,15 @@ extension Worker {
         (listener.isStats ? shared.statsClients.hasRoom : shared.clients.hasRoom) && listener.shared.clients.hasRoom
     }
 
-    /// Closes the connection of ballast's own page that has waited longest for its client, so that a check gets through.
-    func makeRoomForStats() {
-        clients.all.filter { $0.listener.isStats && $0.isAwaitingHead }.min { $0.awaitsHeadSince < $1.awaitsHeadSince }?
-            .close()
+    /// Where one of ballast's own listeners, or all of them, have too many connections, closes the one that has waited longest for its client, or else
+    /// the one whose request takes longest, so that a check gets through: who does not read its answer keeps nobody out.
+    func makeRoom(on listener: Listener) {
+        guard shared.statsClients.isOver || listener.shared.clients.isOver else { return }
+        // Who has come in this turn has said nothing yet.
+        let own = clients.all.filter { $0.listener.isStats && !$0.isWatching && $0.awaitsHeadSince < now }
+        let idle = own.filter(\.isAwaitingHead).min { $0.awaitsHeadSince < $1.awaitsHeadSince }
+        let oldest = idle ?? own.min { $0.requestBegan < $1.requestBegan }
+        oldest?.close(resetting: idle == nil)
     }
 
     func addClient(_ socket: SocketID, peer: Endpoint, of listener: Listener) {

@@ -31,6 +31,7 @@ extension Worker {
         progress.dropped = adoptBackends()
         adopt(plan.security)
         adoptListeners(adoption.opened)
+        live.adopt(self)
         // Drivers without a request hold the rules of their last one.
         for driver in drivers.all where driver.client == nil { driver.plan = plan.backends[0] }
         adopting = progress
@@ -59,6 +60,7 @@ extension Worker {
             if let wanted = plan.listeners.first(where: { $0.shared === listener.shared }) {
                 listener.settings = wanted.settings
                 listener.backend = backend(of: wanted.role)
+                listener.access = wanted.access
             } else if let other = plan.listeners.first(where: { $0.covers(listener.endpoint, of: listener.shared) }) {
                 listener.join(other, backend: backend(of: other.role), worker: index)
             } else {

@@ -30,8 +30,12 @@ enum WorkerMessage: Sendable {
     case serverIsDown(SharedBackend, server: Int)
     /// A backend's servers will change by time: look after it. For the worker that checks health.
     case tend(SharedBackend)
-    /// The text of a page that clients of ballast's own listener wait for.
-    case composed(OwnPage, String)
+    /// A page that clients of ballast's own listener wait for, and the form that it has.
+    case composed(OwnPage, as: OwnPage, [UInt8])
+    /// What those who watch the page get.
+    case live(LiveUpdate)
+    /// What a client of ballast's own listener said of itself is right, or not.
+    case judged(Token, Claim, OwnAccess, of: ConnectionGate.Client?, isRight: Bool)
 }
 
 /// Runs on its loop's queue alone: that is why it may be sent there unchecked. Its only parts that others touch are
@@ -64,7 +68,10 @@ public final class Worker: Turning, @unchecked Sendable {
     var grants: [(backend: SharedBackend, grant: Grant)] = []
     /// Who waits for a page of ballast's own.
     var pageReaders: [(page: OwnPage, client: Token)] = []
-    private var warnedAt = InlineArray<5, Duration?>(repeating: nil)
+    /// Of ballast's own listeners, which the first worker alone serves.
+    let doorkeeper = Doorkeeper()
+    let live = LiveFeed()
+    private var warnedAt = InlineArray<6, Duration?>(repeating: nil)
     /// What clients' connections are secured with.
     var acceptor: TLSAcceptor?
     /// Clients that are not ballast's own page's.
@@ -155,7 +162,7 @@ public final class Worker: Turning, @unchecked Sendable {
         case .server: servers[event.token]?.handle(event.readiness, self)
         case .listener: listeners[event.token]?.handleReady(self)
         case .check: prober?.handle(event.token, event.readiness)
-        case .exchange, .probe, .backend, nil: break
+        case .exchange, .probe, .backend, .live, nil: break
         }
     }
 
@@ -169,6 +176,7 @@ public final class Worker: Turning, @unchecked Sendable {
             case .listener: listeners[token]?.expire(time, self)
             case .probe: prober?.expire(token, time)
             case .backend: caretaker.expire(token, time, self)
+            case .live: live.expire(time, self)
             case .check, nil: break
             }
         }
@@ -187,7 +195,7 @@ public final class Worker: Turning, @unchecked Sendable {
             switch TokenKind(rawValue: token.kind) {
             case .client: clients[token]?.advance()
             case .server: servers[token]?.handle([], self)
-            case .listener, .exchange, .probe, .check, .backend, nil: break
+            case .listener, .exchange, .probe, .check, .backend, .live, nil: break
             }
         }
     }
@@ -218,7 +226,7 @@ public final class Worker: Turning, @unchecked Sendable {
     }
 
     /// What strangers and needs can make happen any number of times.
-    enum Nuisance: Int { case connect, proxyHeader, plainHTTP, unexpectedTLS, clientCertificate }
+    enum Nuisance: Int { case connect, proxyHeader, plainHTTP, unexpectedTLS, clientCertificate, password }
 
     /// One line a minute, not one for each time.
     func warn(_ nuisance: Nuisance, _ text: @autoclosure () -> String) {
@@ -284,5 +292,5 @@ struct Backlog {
 
 /// What a token is for.
 enum TokenKind: UInt8 {
-    case listener, client, server, exchange, probe, check, backend
+    case listener, client, server, exchange, probe, check, backend, live
 }

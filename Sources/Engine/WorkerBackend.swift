@@ -49,9 +49,9 @@ final class WorkerBackend {
     }
 
     /// Lets go of every server but `members`; returns the others.
-    func drop(allBut members: [Member]) -> [WorkerServer] {
+    func drop(allBut members: [SharedServer]) -> [WorkerServer] {
         var isMember = [Bool](repeating: false, count: servers.count)
-        for member in members.map(\.shared) {
+        for member in members {
             let place = ServerNumber.place(member.number)
             if place < servers.count, servers[place]?.number == member.number { isMember[place] = true }
         }

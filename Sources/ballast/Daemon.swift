@@ -5,6 +5,7 @@ import Configuration
 import Dispatch
 import Engine
 import EventLoop
+import HTTP
 import Metrics
 
 /// One life of ballast, from loaded settings to the exit code.
@@ -27,7 +28,10 @@ final class Daemon {
         self.ready = ready
         self.origin = origin
         let writer = standardError
-        log = EventLog(level: Loading.level(ready.settings)) { writer.write($0) }
+        log = EventLog(
+            level: Loading.level(ready.settings), form: Loading.form(ready.settings),
+            clock: { CivilDate.timestamp(Machine.wallTime) }
+        ) { writer.write($0) }
     }
 
     /// Runs until it is told to end.
@@ -49,7 +53,7 @@ final class Daemon {
         let log = log
         let inherited = InheritedSocket.all { log.say(.warning, $0) }
         let count = settings.threads ?? Machine.usableProcessors
-        let access = LogWriter.access(settings.accessLog, beside: standardError)
+        let access = LogWriter.access(settings.accessLog, beside: standardError, log)
         let shared = makeShared(count)
         var proposal = shared.propose(
             settings, servers: ready.servers, security: ready.security.security, answers: ready.answers,
@@ -72,15 +76,17 @@ final class Daemon {
             watchSignals(shared, reloader)
             reloader.watchCertificates()
             announce(proposal.opened, inherited, settings, count)
+            shared.noteStart(ready.effective)
             workers.start()
             signals.begin()
             let ticks = notifier.tick(shared, on: control)
+            let looks = watchNumbers(shared)
             let notifier = notifier
             let control = control
             shared.whenReady { control.async { notifier.ready(shared.statusLine) } }
             ended.wait()
             shared.removeSocketFiles()
-            withExtendedLifetime((signals, workers, ticks)) {}
+            withExtendedLifetime((signals, workers, ticks, looks)) {}
             log.say(.info, "stopped; \(shared.summary)")
             reloader.flush()
         } catch {
@@ -91,8 +97,18 @@ final class Daemon {
     private func makeShared(_ workerCount: Int) -> Shared {
         Shared(
             workerCount: workerCount, log: log,
-            build: Statistics.Build(version: Version.number, swift: Version.compiler),
+            build: Statistics.Build(
+                version: Version.number, swift: Version.compiler, openssl: SecureLibrary.version),
             droppedLogLines: { LogWriter.droppedCount })
+    }
+
+    /// Has everything that is counted looked at once a second, for as long as the result is kept.
+    private func watchNumbers(_ shared: Shared) -> any DispatchSourceTimer {
+        let timer = DispatchSource.makeTimerSource(queue: control)
+        timer.schedule(deadline: .now(), repeating: 1, leeway: .milliseconds(50))
+        timer.setEventHandler { shared.record() }
+        timer.resume()
+        return timer
     }
 
     private func makePidFile(_ path: String?) throws(Refusal) -> PidFile? {

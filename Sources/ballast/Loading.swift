@@ -20,13 +20,14 @@ struct Refusal: Error {
     }
 
     /// For a log.
-    var lines: [String] { Loading.lines(text) }
+    var lines: [String] { Loading.logLines(text) }
 }
 
 extension OpenedListener {
     var announcement: String {
         // Where any port was asked for, the one that it became.
         let place = text.hasSuffix(":0") || text.hasPrefix("systemd:") ? endpoint.description : text
+        if isMetrics { return "metrics on \(isSecure ? "https" : "http")://\(place)/metrics" }
         if isStats { return "statistics on \(isSecure ? "https" : "http")://\(place)/" }
         return "listening on \(place)\(isSecure ? " with TLS" : "")"
     }
@@ -47,9 +48,31 @@ enum Loading {
         let warnings: [String]
     }
 
-    /// The lines of `text`; where the log says that each is an error, it needs no saying again.
-    static func lines(_ text: String) -> [String] {
-        text.split(separator: "\n").map { $0.hasPrefix("error: ") ? String($0.dropFirst(7)) : String($0) }
+    /// The lines of `text`.
+    static func lines(_ text: String) -> [String] { text.split(separator: "\n").map(String.init) }
+
+    /// The same for a log: where it says that each is an error, or a warning, it needs no saying again.
+    static func logLines(_ text: String) -> [String] {
+        text.split(separator: "\n").map { line in
+            for word in ["error: ", "warning: "] {
+                if line.hasPrefix(word) { return String(line.dropFirst(word.utf8.count)) }
+                let parts = line.split(separator: " " + word, maxSplits: 1, omittingEmptySubsequences: false)
+                // Behind a place in a file.
+                if parts.count == 2, parts[0].hasSuffix(":"), !parts[0].contains(" ") {
+                    return "\(parts[0]) \(parts[1])"
+                }
+            }
+            return String(line)
+        }
+    }
+
+    /// How the log is written: what the configuration says, or what reads it.
+    static func form(_ settings: Settings) -> LogForm {
+        switch settings.logFormat {
+        case "json": .json
+        case "text": .text
+        case _: Machine.isStandardErrorJournal ? .journal : .text
+        }
     }
 
     /// - Parameter isReload: nobody waits for pipes, whose writers may never come.
@@ -107,6 +130,11 @@ enum Loading {
         let account = settings.user.flatMap { Account($0) }
         if let user = settings.user, account == nil {
             text += "error: there is no user or group '\(user)' on this machine\n"
+        }
+        for credential in settings.stats.credentials + settings.metrics.credentials
+        where credential.isHash && !PasswordHash.isKnown(credential.secret) {
+            text +=
+                "\(credential.position): error: the secret of '\(credential.name)' begins like a hash, and is no whole one of a kind that crypt(3) knows here\n"
         }
         text += unwritable(settings, account, but: inUse)
         var warnings = lines(loader.warningText)

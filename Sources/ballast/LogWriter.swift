@@ -2,6 +2,7 @@
 // waits for it.
 import Dispatch
 import EventLoop
+import Metrics
 import Synchronization
 
 /// Writes lines in the order of their coming; drops them while the reader is too slow, and counts how many.
@@ -21,31 +22,32 @@ final class LogWriter: Sendable {
     /// Nil is standard error.
     private let path: String?
     private let lines = Mutex<[String]>([])
-    private let fallback: LogWriter?
+    /// Where it is told that lines are lost.
+    private let log: EventLog?
     /// Since the file could last be written.
     private let lost = Mutex(0)
 
     init(_ target: LogFile) {
         self.target = Mutex(target)
         path = nil
-        fallback = nil
+        log = nil
     }
 
     /// A writer of the file at `path`, which `open` opens.
-    /// - Parameter fallback: where it is told that lines are lost.
-    init(path: String, fallback: LogWriter) {
+    /// - Parameter log: where it is told that lines are lost.
+    init(path: String, log: EventLog) {
         target = Mutex(nil)
         self.path = path
-        self.fallback = fallback
+        self.log = log
     }
 
     /// The writer of the access log, to be opened; nil where there is none.
     /// - Parameter beside: the writer of standard error.
-    static func access(_ place: String, beside standardError: LogWriter) -> LogWriter? {
+    static func access(_ place: String, beside standardError: LogWriter, _ log: EventLog) -> LogWriter? {
         switch place {
         case "off": nil
         case "stderr": standardError
-        case _: LogWriter(path: place, fallback: standardError)
+        case _: LogWriter(path: place, log: log)
         }
     }
 
@@ -111,11 +113,12 @@ final class LogWriter: Sendable {
             lost = count > 0 ? lost + count : 0
             return (before, lost)
         }
-        guard let fallback, let path, (before == 0) != (now == 0) else { return }
-        fallback.write(
-            now > 0
-                ? "ballast: error: the log '\(path)' cannot be written; its lines are lost until it can\n"
-                : "ballast: info: the log '\(path)' is written again; \(before) lines were lost\n")
+        guard let log, let path, (before == 0) != (now == 0) else { return }
+        if now > 0 {
+            log.say(.error, "the log '\(path)' cannot be written; its lines are lost until it can")
+        } else {
+            log.say(.info, "the log '\(path)' is written again; \(before) lines were lost")
+        }
     }
 
     /// Waits until what was said is written, but not for a reader that is stuck.

@@ -110,7 +110,7 @@ final class Reloader: Sendable {
             try Loading.openListeners(of: &proposal, shared, inherited: inherited)
             let opened = proposal.opened
             guard state.withLock({ !$0.isOver }) else { return }
-            for line in loaded.warnings { log.say(.warning, line) }
+            for line in Loading.logLines(loaded.warnings.joined(separator: "\n")) { log.say(.warning, line) }
             shared.adopt(proposal, now: Machine.monotonicTime) { [self] report in
                 let took = Machine.monotonicTime - began
                 queue.async { [self] in
@@ -127,7 +127,7 @@ final class Reloader: Sendable {
         let (old, writer) = state.withLock { ($0.settings.accessLog, $0.access) }
         if old == place { return writer }
         do throws(LogWriter.Unwritable) {
-            let writer = LogWriter.access(place, beside: standardError)
+            let writer = LogWriter.access(place, beside: standardError, log)
             try writer?.open()
             return writer
         } catch {
@@ -141,7 +141,7 @@ final class Reloader: Sendable {
     ) {
         let (before, old, answersBefore) = state.withLock { ($0.effective, $0.settings, $0.answers) }
         let securityBefore = state.withLock { $0.security }
-        log.setLevel(Loading.level(settings))
+        log.set(Loading.level(settings), Loading.form(settings))
         for key in Self.fixed(old, settings) {
             log.say(.warning, "'\(key)' takes effect with the next start, not by a reload")
         }
@@ -178,12 +178,13 @@ final class Reloader: Sendable {
             tell(loaded.security.certificates, but: securityBefore.certificates)
         }
         shared.noteCertificates(loaded.security.certificates.map(\.told))
+        shared.noteReload(loaded.effective, changes: changes)
         notifier.reloaded("reloaded")
         finish()
     }
 
     private func refused(_ refusal: Refusal) {
-        shared.noteRefusal()
+        shared.noteRefusal(refusal.lines.first ?? "")
         for line in refusal.lines { log.say(.error, line) }
         log.say(.error, "the configuration is refused; everything goes on as before")
         notifier.reloaded("the last reload was refused")
@@ -237,7 +238,7 @@ final class Reloader: Sendable {
             // The next try is for files that have changed again.
             state.withLock { $0.security.marks = loaded.marks }
             shared.noteCertificateLoad(false)
-            for line in Loading.lines(mistakes) { log.say(.error, line) }
+            for line in Loading.logLines(mistakes) { log.say(.error, line) }
             return log.say(.error, "changed certificates are refused; those before stay in use")
         }
         state.withLock { $0.security = loaded }

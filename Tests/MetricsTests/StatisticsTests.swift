@@ -25,6 +25,10 @@ private func statistics() -> Statistics {
     return told
 }
 
+private func exposition(_ told: Statistics, as format: Exposition = .prometheus) -> String {
+    String(decoding: PrometheusText.bytes(told, as: format), as: UTF8.self)
+}
+
 @Suite struct StatisticsTests {
     @Test func histogramsAddUp() {
         let first = Histogram()
@@ -40,29 +44,42 @@ private func statistics() -> Statistics {
     }
 
     @Test func everyRowHasSamplesFromTheStart() {
-        let text = PrometheusText.text(statistics())
-        for metric in MetricTable.rows {
+        var told = statistics()
+        told.hasAutoscalingAliases = true
+        let text = exposition(told)
+        let all = MetricTable.rows + MetricTable.aliases
+        for metric in all {
             #expect(text.contains("# TYPE \(metric.name) \(metric.kind.rawValue)\n\(metric.name)"), "\(metric.name)")
+            let line = text.split(separator: "\n").first { $0.hasPrefix("\(metric.name){") } ?? ""
+            for label in metric.labels where metric.name != "prediction_latency_p99_seconds" {
+                let isThere = line.contains("{\(label)=") || line.contains(",\(label)=") || metric.kind == .histogram
+                #expect(isThere, "\(metric.name) \(label)")
+            }
         }
-        #expect(Set(MetricTable.rows.map(\.name)).count == MetricTable.rows.count)
+        #expect(Set(all.map(\.name)).count == all.count)
+        #expect(!exposition(statistics()).contains("request_queue_depth"))
     }
 
     @Test func labelsAreEscaped() {
-        let text = PrometheusText.text(statistics())
+        let text = exposition(statistics())
         #expect(text.contains(#"ballast_server_inflight_requests{backend="x",server="a\"b\\c\n<i>"} 2"#))
         #expect(text.contains(#"ballast_request_duration_seconds_bucket{backend="x",le="0.005"} 1"#))
         #expect(text.contains(#"ballast_request_duration_seconds_bucket{backend="x",le="+Inf"} 2"#))
         #expect(text.contains(#"ballast_request_duration_seconds_count{backend="x"} 2"#))
         #expect(text.contains(#"le="600"} 1"#))
-        #expect(PrometheusText.escaped("é\u{1}") == "???")
+        var writer = TextWriter()
+        writer.label("é\u{1}")
+        #expect(writer.text == "???")
     }
 
     @Test func thePageEscapesWhatItShows() {
-        let page = StatsPage.html(statistics())
+        let page = String(decoding: StatsPage.bytes(statistics(), canAct: true), as: UTF8.self)
         #expect(!page.contains("<i>") && !page.contains("200 <b>"))
         #expect(page.contains("a&quot;b\\c\u{fffd}&lt;i&gt;"))
-        #expect(page.contains("waiting 4 (longest 1m 1s, limit 9)"))
+        #expect(page.contains("waiting 4 (longest 61.0 s, limit 9)"))
         #expect(page.contains("● up"))
+        #expect(page.contains("action=\"/api/servers/x/a%22b%5Cc%0A%3Ci%3E/drain\""))
+        #expect(!String(decoding: StatsPage.bytes(statistics(), canAct: false), as: UTF8.self).contains("<form"))
     }
 
     @Test func accessLinesStayLines() {
@@ -74,12 +91,13 @@ private func statistics() -> Statistics {
         record.backend = "b"
         record.connect = .microseconds(1234)
         record.end = "left:queued"
-        let line = record.line
+        let line = record.text
         #expect(
             line == "- 10.0.0.1 \"G\\x22E\\x0aT /\\x1b\\x5c \\x22 200 x HTTP/1.1\" - b/- "
-                + "queue=- connect=1.234ms first-byte=- total=0.000ms attempts=0 in=0 out=0 id=- end=left:queued\n")
+                + "queue=- connect=1.234ms first-byte=- total=0.000ms attempts=0 in=0 out=0 host=- id=- end=left:queued\n"
+        )
         record.path = String(repeating: "x", count: 5000)
-        #expect(record.line.utf8.count < 1400)
+        #expect(record.text.utf8.count < 1400)
     }
 
     @Test func lastByteSurvivesItsTicks() {

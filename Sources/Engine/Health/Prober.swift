@@ -17,10 +17,10 @@ final class Prober {
     /// - Parameter number: of the probe among those that begin now. Thousands are not asked at the same moment, but a
     ///   millisecond apart, as far as their rhythm reaches.
     /// - Returns: whether a probe was begun.
-    func update(_ member: Member, of backend: WorkerBackend, number: Int) -> Bool {
-        guard let server = backend.server(member.shared.number) else { return false }
+    func update(_ member: SharedServer, of backend: WorkerBackend, number: Int) -> Bool {
+        guard let server = backend.server(member.number) else { return false }
         let settings = backend.plan.settings
-        let isWanted = settings.health != .off && !member.isDisabled
+        let isWanted = settings.health != .off && !backend.shared.backend.isDisabled(server.number)
         switch (server.probe, isWanted) {
         case (let probe?, true):
             probe.reschedule()
@@ -36,6 +36,13 @@ final class Prober {
         case (nil, false):
             return false
         }
+    }
+
+    /// Checks `server` now, unless a check is under way; false where it is not checked at all.
+    func checkNow(_ server: WorkerServer) -> Bool {
+        guard let probe = server.probe else { return false }
+        probe.hurry()
+        return true
     }
 
     func stop(_ probe: Probe) {
@@ -92,6 +99,9 @@ final class Probe {
         let latest = worker.now + settings.healthEvery
         if check == nil, let deadline = alarm.deadline, deadline > latest { schedule(after: settings.healthEvery) }
     }
+
+    /// Its next check is due.
+    func hurry() { if check == nil { schedule(after: .zero) } }
 
     func stop() {
         alarm.set(nil, token: token, in: &worker.timers)

@@ -15,6 +15,9 @@ public final class ClientBudget: Sendable {
     /// Whether one more client may be accepted. Workers that ask at the same moment may go over by one each.
     var hasRoom: Bool { count.load(ordering: .relaxed) < limit.load(ordering: .relaxed) }
 
+    /// More have come than may.
+    var isOver: Bool { count.load(ordering: .relaxed) > limit.load(ordering: .relaxed) }
+
     func take() { count.wrappingAdd(1, ordering: .relaxed) }
     func give() { count.wrappingSubtract(1, ordering: .relaxed) }
 }

@@ -10,34 +10,28 @@ extension ClientConnection {
 
     // MARK: Pages
 
-    /// Waits for a page.
-    func compose(_ request: OwnRequest) {
-        releaseDriver()
-        state = .composing(request)
-        setAlarm(worker.plan.traffic.timeoutClient)
-    }
-
-    /// Puts the connection into `answering`.
-    func answer(_ answer: StatsAnswer) {
-        releaseDriver()
-        state = .answering(answer)
-        setAlarm(worker.plan.traffic.timeoutClient)
-        sendAnswer()
-    }
-
     /// Goes on with the answer, as far as the client reads.
     func sendAnswer() {
         guard case .answering(let answer) = state else { return }
-        while true {
-            answer.fill(wire.outputBlock(worker.loop))
-            guard sendOutput() else {
-                if hasLeft { close() }
-                return
-            }
-            guard answer.isDone else { continue }
-            if answer.keeps { startNextHead() } else { closeAfterAnswer() }
+        guard send(answer) else {
+            if wire.stream.hasFailed { close() }
             return
         }
+        if answer.keeps { startNextHead() } else { closeAfterAnswer() }
+    }
+
+    /// Blocks of an answer that leave in one turn: a page of megabytes holds the loop for none of its streams.
+    private static let blocksAtOnce = 4
+
+    /// Goes on with an answer; true when all of it is gone.
+    func send(_ answer: OwnAnswer) -> Bool {
+        for _ in 0..<Self.blocksAtOnce {
+            if !answer.isDone { answer.fill(wire.outputBlock(worker.loop)) }
+            guard sendOutput() else { return false }
+            if answer.isDone { return true }
+        }
+        worker.runLater(token)
+        return false
     }
 
     // MARK: Answers without an exchange
@@ -52,7 +46,8 @@ extension ClientConnection {
         if context.requestID.isEmpty { context.requestID = worker.makeRequestIDBytes() }
         if !listener.isStats {
             if let limit = LimitCounter(failure) { worker.metrics.limits.add(limit) }
-            countUnstarted(.replied(failure), status: failure.status, id: context.requestID)
+            countUnstarted(
+                .replied(failure), status: failure.status, id: context.requestID, isHeadWhole: isHeadWhole)
         }
         releaseDriver()
         context.strictTransport = strictTransport
@@ -90,7 +85,7 @@ extension ClientConnection {
         case .exchanging: driver?.abort()
         // An answer whose end the client has not taken yet.
         case .closing where wire.hasOutput && !listener.isStats: worker.metrics.process.add(.cutAtStop)
-        case .closing, .proxyHeader, .handshake, .head, .composing, .answering, .draining, .lingering: break
+        case .closing, .proxyHeader, .handshake, .head, .own, .answering, .draining, .lingering: break
         }
         // Whatever of that answer the socket took is on its way; nothing is waited for.
         if !isClosed { close() }

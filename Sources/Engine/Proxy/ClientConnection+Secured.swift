@@ -121,6 +121,8 @@ extension TLSServerContext {
 /// The field lines that tell a server of its client's certificate.
 struct CertificateFields {
     let lines: [UInt8]
+    /// For the log.
+    let subject: [UInt8]
 
     init(_ certificate: ClientCertificate) {
         var lines: [UInt8] = []
@@ -132,6 +134,7 @@ struct CertificateFields {
         add("SAN", certificate.names)
         add("Fingerprint", certificate.fingerprint)
         self.lines = lines
+        subject = certificate.subject
     }
 }
 

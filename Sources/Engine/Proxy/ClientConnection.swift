@@ -17,10 +17,10 @@ final class ClientConnection {
         /// Between requests, or within a head.
         case head
         case exchanging
-        /// A page of ballast's own is being made.
-        case composing(OwnRequest)
+        /// A request to ballast itself is on its way to its answer.
+        case own(OwnStage)
         /// An answer of ballast's own is being sent.
-        case answering(StatsAnswer)
+        case answering(OwnAnswer)
         /// An answer was given before the request's body had arrived; the rest of it is read over.
         case draining(BodyPump)
         /// The last answer is being sent; the connection closes after it.
@@ -94,7 +94,7 @@ final class ClientConnection {
         case .head: !parser.hasBegun && (driver != nil || wire.inputCount == 0)
         case .proxyHeader: wire.inputCount == 0
         case .handshake: wire.inputCount == 0 && wire.stream.tls == nil
-        case .exchanging, .composing, .answering, .draining, .closing, .lingering: false
+        case .exchanging, .own, .answering, .draining, .closing, .lingering: false
         }
     }
 
@@ -105,7 +105,7 @@ final class ClientConnection {
     var isAwaitingHead: Bool {
         switch state {
         case .proxyHeader, .handshake, .head: true
-        case .exchanging, .composing, .answering, .draining, .closing, .lingering: false
+        case .exchanging, .own, .answering, .draining, .closing, .lingering: false
         }
     }
 
@@ -158,8 +158,7 @@ final class ClientConnection {
         case .head: readHead()
         case .exchanging: driver?.clientIsReady([.readable])
         case .draining: drain()
-        // Who has only finished sending gets its page.
-        case .composing: if wire.stream.hasFailed { close() }
+        case .own(let stage): advanceOwn(stage)
         case .answering: sendAnswer()
         case .closing: finishClosing()
         case .lingering: linger()
@@ -176,7 +175,7 @@ final class ClientConnection {
         case .head: refuse(.headTimeout)
         case .exchanging: driver?.clientExpired()
         case .draining: closeAfterAnswer()
-        case .composing, .answering, .closing: close(resetting: true)
+        case .own, .answering, .closing: close(resetting: true)
         case .lingering: close()
         }
     }

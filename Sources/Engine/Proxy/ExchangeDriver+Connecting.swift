@@ -10,7 +10,7 @@ extension ExchangeDriver {
 
     func open(fresh: Bool) -> Exchange.Event? {
         guard let target = slotServer else { return .serverFailed(.connect) }
-        times.opened = worker.now
+        times.begin(attemptAt: worker.now)
         times.connected = nil
         // Nothing of the last attempt may reach into this one.
         responseParser = ResponseParser()

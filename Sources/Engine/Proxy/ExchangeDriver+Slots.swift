@@ -16,12 +16,17 @@ extension ExchangeDriver {
     }
 
     /// Asks for a slot, and waits in line for one.
-    /// - Parameter reason: what a repeated attempt is counted as.
-    func choose(isRetry: Bool, reason: RequestCounter?) -> Exchange.Event? {
+    /// - Parameters:
+    ///   - reason: what a repeated attempt is counted as.
+    ///   - former: the server of the attempt that is repeated.
+    func choose(isRetry: Bool, reason: RequestCounter?, after former: WorkerServer?) -> Exchange.Event? {
         guard backend != nil else { return .noServer(.noServer) }
         let choice = ask(without: machine.exclusions, waits: true, isRetry: isRetry)
         switch choice {
-        case .slot, .queued: if let reason { metrics.counters.add(reason) }
+        case .slot, .queued:
+            guard let reason else { break }
+            metrics.counters.add(reason)
+            former?.metrics.counters.add(.retried)
         case .full, .noServer, .budgetSpent: break
         }
         return take(choice)
@@ -64,6 +69,7 @@ extension ExchangeDriver {
     private func leave(_ old: Slot, hasAnswered: Bool) {
         guard let backend else { return }
         metrics.counters.add(hasAnswered ? .retriesStatus : .retriesDown)
+        slotServer?.metrics.counters.add(.retried)
         if hasAnswered { slotServer?.metrics.counters.add(.responses(status: responseHead.status)) }
         leaveAttempt()
         slot = nil
@@ -114,13 +120,17 @@ extension ExchangeDriver {
     private func isStale(_ failure: Failure) -> Bool { failure == .reset && machine.wasStale }
 
     /// Counts a failed attempt against the server that holds it.
-    func count(_ failure: Failure) {
+    /// - Parameter isLast: the client is told of it. Then it is the server's failure even where a kept connection may have been
+    ///   closed for its age: what a client lost has to be seen somewhere.
+    func count(_ failure: Failure, isLast: Bool = false) {
         // A failed attempt that ends its request as well is told twice, the second time without a server.
         if !failure.isServersFault || slotServer != nil, let limit = LimitCounter(failure) {
             worker.metrics.limits.add(limit)
         }
         guard failure.isServersFault, !hasOwnFault else { return }
-        slotServer?.metrics.counters.add(isStale(failure) ? .staleConnections : .failures)
+        guard let counters = slotServer?.metrics.counters else { return }
+        if isStale(failure) { counters.add(.staleConnections) }
+        if isLast || !isStale(failure) { counters.add(ServerCounter(failure)) }
     }
 
     /// Gives the slot back, or the place in line, and closes what there is of a connection.

@@ -274,10 +274,7 @@ extension ExchangeDriver {
         if responsePump.received > before {
             server.server.metrics.lastByte = worker.now
             if before == 0 { noteFirstByte(server) }
-            // A stream may last for hours: its events are told while they pass.
-            if let count = responsePump.events?.take(), count > 0 {
-                server.server.metrics.counters.add(.streamEvents, count)
-            }
+            if let count = responsePump.events?.take() { notePiece(server, events: count) }
             tell(.bodyBytes)
         }
         let isSteady = flow == .needsInput && responseFlow == .needsInput && requestFlow == .done

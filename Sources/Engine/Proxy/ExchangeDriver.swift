@@ -173,12 +173,14 @@ final class ExchangeDriver {
         case .none: return nil
         case .choose(let isRetry):
             let failure = machine.lastFailure
+            var former: WorkerServer?
             if let failure {
+                former = slotServer
                 count(failure)
                 leaveAttempt()
                 releaseServer(verdict(failure))
             }
-            return choose(isRetry: isRetry, reason: failure.map(RequestCounter.init(retryAfter:)))
+            return choose(isRetry: isRetry, reason: failure.map(RequestCounter.init(retryAfter:)), after: former)
         case .chooseInstead: return chooseInstead()
         case .open: return open(fresh: false)
         case .openFresh:
@@ -307,21 +309,30 @@ final class ExchangeDriver {
     func end(_ disposition: Disposition, status: Int?, _ result: AttemptResult, shown: Int? = nil) {
         let metrics = metrics
         metrics.count(disposition, status: status)
-        metrics.duration.observe(worker.now - times.began)
-        let last = slotServer?.shared
-        countBytes()
+        let (spans, server) = (times.spans(to: worker.now), slotServer)
+        let isAnswered = disposition == .answered && !isTunnel
+        metrics.noteEnd(after: spans.whole, isAnswered: isAnswered)
+        if let server { count(server.metrics, spans, disposition) }
         switch disposition {
-        case .replied(let failure), .cut(let failure): count(failure)
+        case .replied(let failure), .cut(let failure): count(failure, isLast: true)
         case .answered, .clientLeft: break
         }
         releaseServer(result)
-        if let log = plan.traffic.accessLog { log(accessLine(disposition, status ?? shown, server: last)) }
+        if plan.traffic.accessLog != nil {
+            plan.traffic.log(record(disposition, status ?? shown, server: server?.shared))
+        }
     }
 
-    private func countBytes() {
-        guard let counters = slotServer?.metrics.counters else { return }
+    /// Counts against the server of the last attempt.
+    private func count(_ metrics: ServerMetrics, _ spans: ExchangeTimes.Spans, _ disposition: Disposition) {
+        let counters = metrics.counters
+        switch disposition {
+        case .answered: if !isTunnel, let attempt = spans.attempt { metrics.latency.observe(attempt) }
+        case .cut(let failure) where failure.isServersFault && spans.hasHead: counters.add(.cut)
+        case .cut, .replied, .clientLeft: break
+        }
         counters.add(.sentBytes, requestPump.received)
-        guard times.headArrived else { return }
+        guard spans.hasHead else { return }
         counters.add(.receivedBytes, responsePump.received)
         counters.add(.responses(status: responseHead.status))
     }

@@ -19,23 +19,63 @@ struct ExchangeTimes {
     var connected: Duration?
     /// The first byte of the response's body came.
     var firstByte: Duration?
+    /// When the last piece of a stream came.
+    private var lastPiece = PieceTime()
+    /// Events of a stream that have passed.
+    var events = 0
     /// The final head has come.
     var headArrived = false
 
     init(began: Duration = .zero) { self.began = began }
+
+    /// What is counted of an exchange that is over.
+    struct Spans {
+        let whole: Duration
+        /// Of the last attempt.
+        let attempt: Duration?
+        let hasHead: Bool
+    }
+
+    func spans(to now: Duration) -> Spans {
+        Spans(whole: now - began, attempt: opened.map { now - $0 }, hasHead: headArrived)
+    }
+
+    /// - Returns: how long it was waited for, by the client and since the request was sent.
+    mutating func noteFirstByte(at now: Duration) -> (whole: Duration, attempt: Duration?) {
+        firstByte = now
+        return (now - began, connected.map { now - $0 })
+    }
+
+    /// A piece of a stream has come from the server that `metrics` are of.
+    mutating func notePiece(_ metrics: ServerMetrics, events: Int, at now: Duration) {
+        self.events += events
+        metrics.notePiece(events: events, at: now, last: &lastPiece)
+    }
+
+    /// Another attempt begins: what the one before has sent was for nobody.
+    mutating func begin(attemptAt now: Duration) {
+        opened = now
+        (events, lastPiece) = (0, PieceTime())
+    }
 }
 
 extension ExchangeDriver {
     /// The first byte of a body is what a client of a model waits for.
     func noteFirstByte(_ server: ServerConnection) {
-        times.firstByte = worker.now
-        if let connected = times.connected { server.server.metrics.firstByte.observe(worker.now - connected) }
+        let waits = times.noteFirstByte(at: worker.now)
+        metrics.noteFirstByte(after: waits.whole)
+        if let attempt = waits.attempt { server.server.metrics.noteFirstByte(after: attempt) }
     }
 
-    /// The line of the access log.
-    func accessLine(_ disposition: Disposition, _ status: Int?, server: SharedServer?) -> String {
+    /// A stream may last for hours: what is in it is told while it passes.
+    func notePiece(_ server: ServerConnection, events: Int) {
+        times.notePiece(server.server.metrics, events: events, at: worker.now)
+    }
+
+    /// What the access log tells.
+    func record(_ disposition: Disposition, _ status: Int?, server: SharedServer?) -> AccessRecord {
         var record = AccessRecord()
-        record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
+        record.endedAt = worker.shared.stamp
         record.status = status ?? 0
         record.end = disposition.word
         if let effectiveClient { record.client = effectiveClient.text }
@@ -50,7 +90,9 @@ extension ExchangeDriver {
         record.total = worker.now - times.began
         record.received = requestPump.received
         record.sent = times.headArrived ? responsePump.received : 0
-        return record.line
+        record.events = times.events
+        if let client { record.describe(client) }
+        return record
     }
 }
 
@@ -62,9 +104,9 @@ extension ClientConnection {
         metrics.counters.add(.requests)
         metrics.count(disposition, status: status)
         metrics.duration.observe(worker.now - requestBegan)
-        guard let log = worker.plan.traffic.accessLog else { return }
+        guard worker.plan.traffic.accessLog != nil else { return }
         var record = AccessRecord()
-        record.endedAt = CivilDate.timestamp(worker.shared.wallTime)
+        record.endedAt = worker.shared.stamp
         record.client = identity.text
         record.method = "-"
         record.path = "-"
@@ -76,7 +118,8 @@ extension ClientConnection {
         if isHeadWhole, let driver, let input = wire.input {
             input.withBytes { record.describe(driver.requestHead, $0) }
         }
-        log(record.line)
+        record.describe(self)
+        worker.plan.traffic.log(record)
     }
 }
 
@@ -85,6 +128,16 @@ extension AccessRecord {
         method = Self.text(head.methodName, bytes)
         path = Self.text(head.target, bytes)
         version = head.version == .http11 ? "HTTP/1.1" : "HTTP/1.0"
+        host = Self.text(head.effectiveHost, bytes)
+    }
+
+    /// Where it came in, and how that connection is secured.
+    fileprivate mutating func describe(_ client: ClientConnection) {
+        listener = client.listener.settings.text
+        guard let session = client.wire.stream.tls else { return }
+        tls = session.versionName
+        cipher = session.cipherName
+        if let subject = client.certificate?.subject { certificate = String(decoding: subject, as: UTF8.self) }
     }
 
     /// The bytes of `range`, up to a query: what stands there may be private.

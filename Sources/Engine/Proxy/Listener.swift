@@ -24,6 +24,8 @@ final class Listener {
     private var text: String { settings.text }
     /// The one that all its requests go to; nil where routes decide.
     var backend: WorkerBackend?
+    /// Who gets in, where it is ballast's own; of one that is retired, as it was.
+    var access: OwnAccess?
     private let socket: SocketID
     /// It is wanted no more: it closes when nobody waits to be accepted, and its connections with their requests.
     private(set) var isRetired = false
@@ -33,8 +35,9 @@ final class Listener {
 
     init(
         token: Token, socket: SocketID, endpoint: Endpoint, settings: ListenerSettings, shared: SharedListener,
-        worker: Int, backend: WorkerBackend?
+        worker: Int, backend: WorkerBackend?, access: OwnAccess?
     ) {
+        self.access = access
         self.endpoint = endpoint
         self.settings = settings
         self.token = token
@@ -54,19 +57,18 @@ final class Listener {
     @discardableResult
     func handleReady(_ worker: Worker) -> Attempt {
         for _ in 0..<Self.burst {
-            if isStats, !worker.hasRoomForClient(self) { worker.makeRoomForStats() }
-            // Those who have begun to connect are served, whatever the limit: else they would be reset.
-            guard isRetired || worker.hasRoomForClient(self) else {
+            // Those who have begun to connect are served, whatever the limit: else they would be reset. On ballast's own ones
+            // who comes is let in, and who has been there longest goes.
+            guard isRetired || isStats || worker.hasRoomForClient(self) else {
                 worker.metrics.process.add(.acceptLimit)
-                if !isStats {
-                    worker.metrics.limits.add(shared.clients.hasRoom ? .maxConnections : .listenerMaxConnections)
-                }
+                worker.metrics.limits.add(shared.clients.hasRoom ? .maxConnections : .listenerMaxConnections)
                 suspend(worker)
                 return .failed
             }
             switch worker.network.accept(on: socket) {
             case .accepted(let client, let peer):
                 worker.addClient(client, peer: peer, of: self)
+                if isStats { worker.makeRoom(on: self) }
             case .none:
                 return .nobodyWaits
             case .failed(let error):
@@ -140,6 +142,7 @@ final class Listener {
         shared = wanted.shared
         metrics = wanted.shared.metrics[worker]
         settings = wanted.settings
+        access = wanted.access
         self.backend = backend
     }
 

@@ -87,10 +87,15 @@ enum Replies {
     static func reason(_ status: Int) -> StaticString {
         switch status {
         case 200: "OK"
+        case 303: "See Other"
         case 400: "Bad Request"
+        case 401: "Unauthorized"
+        case 403: "Forbidden"
         case 404: "Not Found"
         case 405: "Method Not Allowed"
         case 408: "Request Timeout"
+        case 409: "Conflict"
+        case 411: "Length Required"
         case 413: "Content Too Large"
         case 414: "URI Too Long"
         case 417: "Expectation Failed"

@@ -86,8 +86,11 @@ public enum RequestCounter: Int, ResponseCounterKey {
 /// Of one server.
 public enum ServerCounter: Int, ResponseCounterKey {
     case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
-    /// Attempts that got no whole response.
-    case failures
+    /// Attempts that got no whole response, by why; and those that were repeated elsewhere after that.
+    case failedConnect, failedConnectTimeout, failedTLS, failedReset, failedResponse, failedTimeout, failedOther
+    case retried
+    /// Of the failures, those after a head, which is counted as a response as well.
+    case cut
     case sentBytes, receivedBytes
     case streamEvents
     case connectionsOpened, connectionsClosed, connectionsKept, connectionsUnkept, staleConnections
@@ -124,6 +127,25 @@ public struct Snapshot<Key: CounterKey>: Sendable {
 
     public static func += (left: inout Snapshot, right: Snapshot) {
         for index in left.sums.indices { left.sums[index] += right.sums[index] }
+    }
+}
+
+extension Snapshot<ServerCounter> {
+    /// Why attempts failed, each with its counter.
+    static var failureReasons: [(reason: String, counter: ServerCounter)] {
+        [
+            ("connect", .failedConnect), ("connect_timeout", .failedConnectTimeout), ("upstream_tls", .failedTLS),
+            ("reset", .failedReset), ("bad_response", .failedResponse), ("timeout", .failedTimeout),
+            ("other", .failedOther),
+        ]
+    }
+
+    /// Every attempt that failed.
+    public var failures: Int { Self.failureReasons.reduce(0) { $0 + self[$1.counter] } }
+
+    /// Attempts that are over, but for those that switched to another protocol.
+    public var attempts: Int {
+        self[.responses2xx] + self[.responses3xx] + self[.responses4xx] + self[.responses5xx] + failures - self[.cut]
     }
 }
 

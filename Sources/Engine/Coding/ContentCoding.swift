@@ -123,7 +123,7 @@ enum ContentCoding {
     }
 
     /// Whether the client takes gzip at least as gladly as what is not compressed.
-    private static func acceptsGzip(_ request: borrowing MessageHead, _ bytes: Span<UInt8>) -> Bool {
+    static func acceptsGzip(_ request: borrowing MessageHead, _ bytes: Span<UInt8>) -> Bool {
         // HTTP/1.0 has no chunks, and the length is not known.
         guard request.version == .http11 else { return false }
         var (gzip, any, identity) = (Int?.none, Int?.none, Int?.none)

@@ -7,10 +7,12 @@ public struct Statistics: Sendable {
     public struct Build: Sendable {
         public var version: String
         public var swift: String
+        public var openssl: String
 
-        public init(version: String, swift: String) {
+        public init(version: String, swift: String, openssl: String = "") {
             self.version = version
             self.swift = swift
+            self.openssl = openssl
         }
     }
 
@@ -39,6 +41,8 @@ public struct Statistics: Sendable {
         }
 
         public var open: Int { counts[.accepted] - counts[.closed] }
+
+        var labels: Labels { Labels(("listener", name)) }
     }
 
     /// A certificate that is served or shown.
@@ -58,8 +62,10 @@ public struct Statistics: Sendable {
         public var counts: Snapshot<RequestCounter>
         public var duration: Histogram.Snapshot
         public var queue: Histogram.Snapshot
+        public var firstByte: Histogram.Snapshot
 
         public init(_ metrics: [RequestMetrics]) {
+            firstByte = Histogram.Snapshot(metrics.map(\.firstByte))
             counts = Snapshot(metrics.map(\.counters))
             duration = Histogram.Snapshot(metrics.map(\.duration))
             queue = Histogram.Snapshot(metrics.map(\.queue))
@@ -80,8 +86,19 @@ public struct Statistics: Sendable {
         /// Requests at once now, nil without limit.
         public var limit: Int?
         public var lastCheck: String
+        /// Seconds since that check.
+        public var lastCheckAge: Double?
+        /// Seconds since its state is this one; nil where nobody knows.
+        public var stateAge: Double?
+        /// Somebody has set its weight, or taken it out, by hand.
+        public var hasWeightByHand = false
+        /// The configuration has dropped it: it finishes what it has, and nothing can be done about it.
+        public var isLeaving = false
+        public var isOutByHand = false
         public var counts: Snapshot<ServerCounter>
         public var firstByte: Histogram.Snapshot
+        public var streamGap: Histogram.Snapshot
+        public var recent = Recent()
 
         public static let states = ["up", "starting", "busy", "ejected", "draining", "down", "disabled"]
 
@@ -97,6 +114,12 @@ public struct Statistics: Sendable {
             lastCheck = ""
             counts = Snapshot(metrics.map(\.counters))
             firstByte = Histogram.Snapshot(metrics.map(\.firstByte))
+            streamGap = Histogram.Snapshot(metrics.map(\.streamGap))
+        }
+
+        public var idleConnections: Int { counts[.connectionsKept] - counts[.connectionsUnkept] }
+        public var activeConnections: Int {
+            counts[.connectionsOpened] - counts[.connectionsClosed] - idleConnections
         }
     }
 
@@ -109,6 +132,9 @@ public struct Statistics: Sendable {
         public var queueLimit: Int
         public var requests: Requests
         public var servers: [Server]
+        /// Hosts and paths that lead to it, as the configuration has them.
+        public var routes: [String] = []
+        public var recent = Recent()
 
         public init(
             name: String, policy: String, waiting: Int, longestWait: Duration, queueLimit: Int, requests: Requests,
@@ -124,11 +150,23 @@ public struct Statistics: Sendable {
         }
     }
 
+    /// Of what happened last, so many are told with the rest.
+    public static let shownEvents = 20
+
     public var build: Build
+    public var host = ""
     public var process: Process
+    public var recent = Recent()
+    /// What happened last, the newest first.
+    public var events: [RecentEvent] = []
+    /// The names that autoscalers ask for are wanted.
+    public var hasAutoscalingAliases = false
     /// Seconds since 1970.
     public var loadedAt: Double
     public var now: Double
+    /// The same two as text (RFC 3339, UTC).
+    public var loadedStamp = ""
+    public var stamp = ""
     public var isReady: Bool
     /// False from a refused configuration on, until the next accepted one.
     public var wasLastLoadAccepted = true

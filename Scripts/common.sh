@@ -6,7 +6,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 # The toolchain, and the libraries that the build links.
 need_swift() {
-    command -v swift >/dev/null && need_packages libssl-dev zlib1g-dev && return
+    command -v swift >/dev/null && need_packages libssl-dev zlib1g-dev libcrypt-dev && return
     echo "Swift is not installed. Install a toolchain of version 6.2 or later for this system (swift.org/install)," >&2
     echo "put its usr/bin folder on PATH, and run this again." >&2
     exit 1

@@ -44,7 +44,8 @@ class Process:
 
     def read(self, stream):
         for line in stream:
-            self.lines.append(line.rstrip("\n"))
+            # What lines of ballast's log begin with.
+            self.lines.append(re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?=ballast: )", "", line.rstrip("\n")))
 
     def line(self, pattern):
         """The first line, from now on or before, that matches."""
@@ -98,11 +99,13 @@ class Ballast:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def write(self, servers, *settings):
-        """The configuration as it will be read; `None` among the settings is nothing."""
+        """The configuration as it will be read; `None` among the settings is nothing, `[stats] KEY = VALUE` stands there."""
         lines = ["listen = 127.0.0.1:0"]
         if servers:
             lines.append("servers = " + " ".join(f"127.0.0.1:{getattr(server, 'port', server)}" for server in servers))
-        text = [line for line in [*lines, *settings, "[stats]", "listen = 127.0.0.1:0"] if line is not None]
+        own = [line.removeprefix("[stats] ") for line in settings if line and line.startswith("[stats] ")]
+        settings = [line for line in settings if line and not line.startswith("[stats] ")]
+        text = [*lines, *settings, "[stats]", "listen = 127.0.0.1:0", *own]
         self.file.write_text("\n".join(text) + "\n")
 
     def reload(self, servers=None, *settings, refused=False):

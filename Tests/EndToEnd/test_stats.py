@@ -75,13 +75,13 @@ def test_counters_add_up(start, replicas):
 def test_the_page_shows_servers_and_lets_nothing_in(start, replicas):
     ballast = start([], '[backend "<b>"]', f'server = "<i>1</i>" 127.0.0.1:{replicas[0].port} maxconn=7')
     page = wait_until(
-        lambda: (text := requests.get(ballast.stats + "/", timeout=patience)).text.count("● up") and text, "the server up")
+        lambda: (text := requests.get(ballast.stats + "/", timeout=patience)).text.count("</summary></details></th><td class=\"state up\">● up") and text, "the server up")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert page.headers["X-Content-Type-Options"] == "nosniff" and page.headers["Cache-Control"] == "no-store"
     assert "<i>" not in page.text and "&lt;i&gt;1&lt;/i&gt;" in page.text and "&lt;b&gt;" in page.text
-    row = re.search(r"<tr><th scope=\"row\">&lt;i&gt;.*</tr>", page.text)[0]
-    assert "<td>7<td>" in row and "200 in" in row
+    row = re.search(r"<tr id=\"b0s0\"><th scope=\"row\"><details><summary>&lt;i&gt;.*</tr>", page.text)[0]
+    assert "<small>/7</small>" in row and "200 in" in row
 
 
 def test_own_listener_answers_and_refuses(start, replicas):
@@ -160,7 +160,7 @@ def test_access_log_lines(start, replicas, tmp_path):
     assert re.fullmatch(
         r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z 127\.0\.0\.1 "POST /predict HTTP/1\.1" 200 '
         rf"default/127\.0\.0\.1:{replicas[0].port} queue=- connect=\d+\.\d{{3}}ms first-byte=\d+\.\d{{3}}ms "
-        r"total=\d+\.\d{3}ms attempts=1 in=100 out=\d+ id=abc end=ok", lines[0]), lines[0]
+        r"total=\d+\.\d{3}ms attempts=1 in=100 out=\d+ host=127\.0\.0\.1:\d+ id=abc end=ok", lines[0]), lines[0]
     assert '"- - -" 400 - ' in lines[1] and lines[1].endswith("end=bad_request")
     for line in lines:
         assert all(0x20 <= ord(character) < 0x7f for character in line)

@@ -294,6 +294,8 @@ extension PageParts {
     static func pair(_ first: Double?, _ second: Double?, _ writer: inout TextWriter) {
         guard let first, let second else { return writer.raw("–") }
         if second < 0.001 { return seconds(second, &writer) }
+        // Where there is no room for both, the larger one stays.
+        writer.raw("<span class=\"p50\">")
         if first >= 0.001, second < 0.9995 {
             writer.number(Int((first * 1000).rounded()))
         } else if first >= 0.9995, second < 10 {
@@ -301,7 +303,7 @@ extension PageParts {
         } else {
             seconds(first, &writer)
         }
-        writer.raw(" / ")
+        writer.raw(" / </span>")
         seconds(second, &writer)
     }
 

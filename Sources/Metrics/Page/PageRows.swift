@@ -155,8 +155,7 @@ extension PageParts {
         list(
             "counted",
             [
-                ("events", counts[.streamEvents]), ("bytes out", counts[.sentBytes]),
-                ("bytes in", counts[.receivedBytes]),
+                ("events", counts[.streamEvents]), ("KiB out", counts[.sentBytes] >> 10), ("KiB in", counts[.receivedBytes] >> 10),
                 ("attempts retried", counts[.retried]), ("checks passed", counts[.checksPassed]),
                 ("checks failed", counts[.checksFailed]),
             ], &writer)

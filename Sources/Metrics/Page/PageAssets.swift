@@ -44,7 +44,7 @@ extension StatsPage {
         #said{position:fixed;bottom:1rem;left:50%;transform:translateX(-50%);margin:0;padding:.4rem 1rem;border-radius:.5rem;background:var(--ink);color:var(--ground)}#said:empty{display:none}
         @media(max-width:72rem){.why{display:block;white-space:normal;max-width:12rem}.check{display:none}thead th:nth-child(8){display:none}}
         @media(max-width:52rem){.wide,.wide.check{display:none}.tiles{grid-template-columns:repeat(auto-fit,minmax(9.2rem,1fr))}header,main{padding-left:.75rem;padding-right:.75rem}th,td{padding:.36rem .45rem}}
-        @media(max-width:34rem){.bar{display:none}.count{padding:0;min-width:0}tr:not(.more)>:nth-child(7),tr:not(.more)>:nth-child(10){display:none}thead abbr,.p50{display:none}.scroll>table>tbody>tr>th{white-space:normal;overflow-wrap:anywhere;min-width:5.5rem}td.state small:not(.why){display:none}button{padding:.45rem .8rem}thead th:nth-child(n){width:auto}.tiles{gap:.5rem}.tile:last-child{grid-column:span 2}.tile p{font-size:1.3rem}.live{margin:0}}
+        @media(max-width:34rem){.bar{display:none}.count{padding:0;min-width:0}tr:not(.more)>:nth-child(7),tr:not(.more)>:nth-child(10){display:none}thead abbr,.p50{display:none}.scroll>table>tbody>tr>th{white-space:normal;overflow-wrap:anywhere;min-width:4.7rem}th,td{padding:.36rem .3rem}td.n small{display:none}td.state small:not(.why){display:none}button{padding:.45rem .8rem}thead th:nth-child(n){width:auto}.tiles{gap:.5rem}.tile:last-child{grid-column:span 2}.tile p{font-size:1.3rem}.live{margin:0}}
         """
 
     public static let script = """

@@ -155,7 +155,8 @@ extension PageParts {
         list(
             "counted",
             [
-                ("events", counts[.streamEvents]), ("KiB out", counts[.sentBytes] >> 10), ("KiB in", counts[.receivedBytes] >> 10),
+                ("events", counts[.streamEvents]), ("KiB out", counts[.sentBytes] >> 10),
+                ("KiB in", counts[.receivedBytes] >> 10),
                 ("attempts retried", counts[.retried]), ("checks passed", counts[.checksPassed]),
                 ("checks failed", counts[.checksFailed]),
             ], &writer)

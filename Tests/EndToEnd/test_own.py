@@ -1,5 +1,6 @@
 """ballast's own listeners: who gets in, what can be done there, what they tell; with strangers, and with other people's pages."""
 import base64
+import contextlib
 import csv
 import http.client
 import io
@@ -327,22 +328,6 @@ def test_a_server_that_drops_kept_connections_is_seen(start, scripted):
     assert ballast.metric("ballast_stale_connections_total") == 1
 
 
-def test_numbers_outlive_those_who_made_them(start, replicas):
-    """A server that goes takes nothing back of what its backend has done."""
-    ballast = start(replicas[:2], "balance = round-robin", "health = off")
-    for _ in range(20):
-        requests.get(ballast.url + "/slow/20", timeout=patience)
-    # Two looks at the numbers: they are in intervals that are over.
-    wait_until(lambda: 0.02 <= (stats(ballast, auth=None)["recent"]["first_byte_p95_seconds"] or 0) < 0.2, "quantiles")
-    time.sleep(6)
-    ballast.reload(replicas[1:2], "balance = round-robin", "health = off")
-    for _ in range(7):
-        recent = stats(ballast, auth=None)["recent"]
-        assert 0.02 <= recent["first_byte_p95_seconds"] < 0.2 and recent["requests_per_second"] >= 0
-        assert recent["events_per_second"] >= 0 and recent["error_share_5m"] == 0
-        time.sleep(1)
-
-
 def test_a_disabled_server_is_not_checked_and_comes_back(start, replicas):
     ballast = start([], "[backend predict]", "health-every = 100ms", f"server = one 127.0.0.1:{replicas[0].port}",
                     f"server = two 127.0.0.1:{replicas[1].port} disabled", auth)
@@ -494,14 +479,19 @@ def test_alerts_hold():
 def test_a_true_p99(start, replicas):
     """A hundred requests, two of them slow: their time is the 99th percentile, and none of a histogram's bounds."""
     ballast = start(replicas[:1], "[stats] aliases = autoscaling")
+    longest = 0
     for number in range(100):
         path = "/slow/330" if number in (30, 60) else "/predict"
+        began = time.monotonic()
         assert requests.get(ballast.url + path, timeout=patience).status_code == 200
-    # A sample is taken every five seconds, of the minute before.
-    value = wait_until(lambda: ballast.metrics()['prediction_latency_p99_seconds{backend="default"}'], "a value")
-    assert 0.33 <= value < 0.36
-    own_value = ballast.metrics()[f'prediction_latency_p99_seconds{{backend="default",server="127.0.0.1:{replicas[0].port}"}}']
-    assert 0.33 <= own_value < 0.36
+        longest = max(longest, time.monotonic() - began)
+
+    def value(labels):
+        return wait_until(lambda: ballast.metrics()[f"prediction_latency_p99_seconds{{{labels}}}"], "a value")
+
+    # A sixteenth is the width of a bucket.
+    for labels in ('backend="default"', f'backend="default",server="127.0.0.1:{replicas[0].port}"'):
+        assert 0.33 * 15 / 16 <= value(labels) <= longest * 17 / 16
 
 
 def test_events_and_times_agree_with_the_client(start, replicas):
@@ -521,12 +511,14 @@ def test_events_and_times_agree_with_the_client(start, replicas):
         events += 1
     wait_until(lambda: ballast.metric("ballast_request_duration_seconds_count") == 10, "the ends")
     assert ballast.metric("ballast_server_stream_events_total") == events
+    # The client's clock runs around ballast's, and the replica waits 10 ms behind each of five words.
     inside = ballast.metric("ballast_request_duration_seconds_sum")
-    assert 0 <= total - inside < 10 * 0.1
-    assert 0 <= first - ballast.metric("ballast_server_first_byte_seconds_sum") < 10 * 0.1
-    gaps = ballast.metric("ballast_server_stream_gap_seconds_count")
-    assert 0 < gaps < events
-    assert ballast.metric("ballast_server_stream_gap_seconds_sum") <= inside
+    assert 10 * 0.05 <= inside <= total
+    own, from_server = (ballast.metric(f"ballast_{whose}_first_byte_seconds_sum") for whose in ("request", "server"))
+    assert 0 < from_server <= own <= first
+    gaps = ballast.metric("ballast_server_stream_gap_seconds_sum")
+    assert ballast.metric("ballast_server_stream_gap_seconds_count") < events
+    assert 10 * 0.04 <= gaps <= inside - own
 
 
 def test_what_programs_read(start, replicas):
@@ -612,6 +604,41 @@ def test_log_forms(replicas):
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_slow_log_reader_costs_lines_and_no_request(start, replicas, tmp_path):
+    """Lines wait for a reader, so many and no more; then they are given up and counted."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        ballast = start(replicas[:1], f"access-log = {pipe}", "access-log-format = json", "health = off", "path = /predict")
+        batch = b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n" * 500
+
+        def lost():
+            with socket.create_connection(("127.0.0.1", ballast.port), timeout=patience) as client:
+                client.sendall(batch)
+                answers = 0
+                while answers < 500:
+                    answers += client.recv(1 << 20).count(b"HTTP/1.1 404")
+            return ballast.metric("ballast_log_lines_dropped_total")
+
+        wait_until(lost, "lines to be given up")
+        assert requests.get(ballast.url + "/predict", timeout=patience).status_code == 200
+        received = b""
+
+        def has_all():
+            nonlocal received
+            with contextlib.suppress(BlockingIOError):
+                received += os.read(reader, 1 << 20)
+            return received.count(b"\n") >= 10_000
+
+        # Those that waited come whole.
+        wait_until(has_all, "the lines that waited")
+        for line in received.split(b"\n")[:10_000]:
+            assert json.loads(line)["status"] == 404
+    finally:
+        os.close(reader)
 
 
 # Watching

@@ -103,7 +103,7 @@ extension ClientConnection {
         let address = identity.ip.map { ConnectionGate.Client($0) }
         switch worker.doorkeeper.judge(claim, access, from: address, now: worker.now) {
         case .allowed: answer(request, route, who: claim.name)
-        case .refused: refuse(claim, request)
+        case .refused: refuse(request)
         case .throttled(let seconds):
             warnOfPasswords()
             var content = OwnContent.text(429, "too many wrong passwords; come again in \(seconds) seconds\n")
@@ -123,12 +123,12 @@ extension ClientConnection {
     /// A hash was computed.
     func judged(isRight: Bool) {
         guard case .own(.verifying(let request, let claim, let access)) = state else { return }
-        guard isRight else { return refuse(claim, request) }
+        guard isRight else { return refuse(request) }
         let route = OwnRoute(request.path, hasPage: access.hasPage, exposition: request.exposition)
         answer(request, route, who: claim.name)
     }
 
-    private func refuse(_ claim: Claim, _ request: OwnRequest) {
+    private func refuse(_ request: OwnRequest) {
         warnOfPasswords()
         challenge(request)
     }

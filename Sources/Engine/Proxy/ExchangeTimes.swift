@@ -52,9 +52,10 @@ struct ExchangeTimes {
         metrics.notePiece(events: events, at: now, last: &lastPiece)
     }
 
-    /// Another attempt begins: what the one before has sent was for nobody.
+    /// Another attempt begins: what the one before came to was for nobody.
     mutating func begin(attemptAt now: Duration) {
         opened = now
+        (connected, headArrived, firstByte) = (nil, false, nil)
         (events, lastPiece) = (0, PieceTime())
     }
 }

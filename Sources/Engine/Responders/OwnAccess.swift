@@ -2,7 +2,6 @@
 import Addresses
 import Configuration
 import EventLoop
-import Synchronization
 
 /// What one of the sections [stats] and [metrics] says of it. Changes with the configuration.
 final class OwnAccess: Sendable {

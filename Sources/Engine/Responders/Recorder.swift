@@ -54,7 +54,10 @@ extension Shared {
         }
     }
 
-    private func record(closing isEnd: Bool, now: Double) {
+    /// - Parameters:
+    ///   - isEnd: an interval is over.
+    ///   - now: seconds of the loop's clock.
+    func record(closing isEnd: Bool, now: Double) {
         var load = 0
         var waiting = 0
         var whole = Activity()
